@@ -1,0 +1,24 @@
+"""Music source separation from Keras to ONNX Runtime.
+
+    import kerasep
+    stems = kerasep.separate(audio, rate)   # {"vocals": ..., "drums": ..., "bass": ..., "other": ...}
+
+`audio` is (samples, channels) or (samples,), full scale at 1; every stem has its shape.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasep.zoo import DEFAULT, load
+
+__version__ = "0.1.0"
+__all__ = ["load", "separate"]
+
+
+def separate(audio: np.ndarray, rate: int, model: str | Path = DEFAULT, **choices: Any) -> dict[str, np.ndarray]:
+    """Separate a signal into stems; `kerasep.separator.Separator` has the choices and the details."""
+    from kerasep.separator import Separator
+
+    return Separator(load(model), **choices).separate(audio, rate)

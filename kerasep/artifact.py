@@ -1,0 +1,183 @@
+"""A separator on disk: one ONNX file that holds its manifest, and the same manifest as JSON beside it.
+
+The graph takes `mixture`, magnitudes (batch, frames, bins, channels), and gives one output of that shape per target, named
+after it. The manifest says everything else that is needed to go from a waveform to stems.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasep.errors import KerasepError
+from kerasep.masking import FILTER_FRAMES
+from kerasep.spectral import Spectrogram
+
+KEY = "kerasep"  # of the manifest among the ONNX file's metadata
+FORMAT = 1
+INPUT = "mixture"
+MASKS = ("none", "ratio", "binary")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a separator is and how to run it.
+
+    Attributes:
+        name: of the separator.
+        targets: what it separates, in the order of the graph's outputs.
+        spectrogram: what goes into the graph.
+        block_frames: frames to run at a time, a multiple of the Wiener filter's grid.
+        context_frames: frames to add on either side of a block and drop again. Where `context_exact`, they are all
+            that a frame depends on, and blocks join without a trace.
+        context_exact: whether the network's context is finite and covered.
+        minimum_frames: the fewest frames the graph takes.
+        mask: default mask, "none", "ratio" or "binary".
+        exponent: default exponent of the ratio mask.
+        wiener: default iterations of the Wiener filter.
+        licence: terms of use of the weights, in a line.
+        precision: of the weights.
+        details: recipe, training, parity, versions: for people and records, nothing at run time depends on it.
+        format: version of this layout.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    spectrogram: Spectrogram
+    block_frames: int
+    context_frames: int
+    context_exact: bool
+    minimum_frames: int
+    mask: str
+    exponent: float
+    wiener: int
+    licence: str
+    precision: str
+    details: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"format {self.format!r} is not {FORMAT}")
+        if not self.targets or not all(isinstance(target, str) and target.isidentifier() for target in self.targets):
+            raise ValueError(f"targets must be plain names, not {self.targets!r}")
+        for key, low in (("block_frames", 1), ("context_frames", 0), ("minimum_frames", 1), ("wiener", 0)):
+            value = getattr(self, key)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise ValueError(f"{key} must be an integer of at least {low}, not {value!r}")
+        if self.block_frames % FILTER_FRAMES or self.context_frames > self.block_frames:
+            raise ValueError(f"block_frames must be a multiple of {FILTER_FRAMES} and at least context_frames")
+        check_mask(self.mask, self.exponent)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Manifest":
+        """From `to_json`'s values. Raises ValueError or TypeError if they are not a manifest."""
+        names = {item.name for item in fields(cls)}
+        values = {key: value for key, value in values.items() if key in names}
+        spectrogram, targets = Spectrogram(**values.pop("spectrogram")), tuple(values.pop("targets"))
+        return cls(spectrogram=spectrogram, targets=targets, **values)
+
+
+def check_mask(mask: str, exponent: float) -> None:
+    """Raise ValueError unless `mask` is known and `exponent` is a positive number."""
+    if mask not in MASKS:
+        raise ValueError(f"unknown mask {mask!r}: choose from {', '.join(MASKS)}")
+    if not isinstance(exponent, int | float) or not 0 < exponent < 100:
+        raise ValueError(f"exponent must be a positive number below 100, not {exponent!r}")
+
+
+class Artifact:
+    """An opened separator.
+
+    Attributes:
+        path: the ONNX file.
+        manifest: its manifest.
+    """
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        """Open an ONNX file on ONNX Runtime's CPU provider.
+
+        Args:
+            path: the file; where a `.json` of the same name stands beside it, the file's sha256 must be the one in there.
+            threads: of the network, all cores if None.
+
+        Raises:
+            KerasepError: the file is missing, damaged, no ONNX file or none of kerasep's, or ONNX Runtime is not installed.
+        """
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise KerasepError(f"{path}: no such file")
+        _check_hash(self.path)
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise KerasepError("ONNX Runtime is not installed: pip install 'kerasep[cpu]'") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors arrive as exceptions
+        options.intra_op_num_threads = threads or 0
+        # Threads that wait in a busy loop for the next block would take the cores from the transforms.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
+        self.manifest = _read_manifest(self.path, self._session.get_modelmeta().custom_metadata_map)
+        self._check_graph()
+
+    def predict(self, magnitudes: np.ndarray, targets: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+        """Run the network on one stretch of a song.
+
+        Args:
+            magnitudes: of the mixture, float32 (frames, bins, channels).
+            targets: which to estimate, all if None.
+
+        Returns:
+            Each target's magnitudes, float32 (frames, bins, channels).
+        """
+        targets = targets or self.manifest.targets
+        frames = len(magnitudes)
+        if frames < self.manifest.minimum_frames:
+            magnitudes = np.pad(magnitudes, ((0, self.manifest.minimum_frames - frames), (0, 0), (0, 0)))
+        outputs = self._session.run(list(targets), {INPUT: magnitudes[None]})
+        return {target: output[0, :frames] for target, output in zip(targets, outputs, strict=True)}
+
+    def _check_graph(self) -> None:
+        spectrogram = self.manifest.spectrogram
+        inputs = {node.name: node.shape[2:] for node in self._session.get_inputs()}
+        outputs = {node.name for node in self._session.get_outputs()}
+        if inputs != {INPUT: [spectrogram.bins, spectrogram.channels]} or outputs != set(self.manifest.targets):
+            raise KerasepError(f"{self.path}: its manifest does not describe its graph: export it again")
+
+
+def sha256(path: Path) -> str:
+    """A file's hash, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path) -> None:
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return
+    try:
+        expected = json.loads(beside.read_text())["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KerasepError(f"{beside}: not a manifest ({error}): remove it or export {path.name} again") from error
+    if sha256(path) != expected:
+        raise KerasepError(f"{path}: its sha256 is not the one in {beside.name}: fetch or export both again")
+
+
+def _read_manifest(path: Path, metadata: dict[str, str]) -> Manifest:
+    if KEY not in metadata:
+        raise KerasepError(f"{path}: an ONNX file, but none of kerasep's (no manifest in it)")
+    try:
+        return Manifest.from_json(json.loads(metadata[KEY]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KerasepError(f"{path}: its manifest cannot be used ({error}): export it with this version") from error

@@ -1,0 +1,223 @@
+"""The commands: `kerasep separate`, `demo`, `models`, `info`, `evaluate`, `train`, `pack`.
+
+Exit codes: 0, 1 for work that failed, 2 for a wrong call. Errors are one line each on standard error. What is heavy
+(matplotlib, TensorFlow) is imported by the command that needs it.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+import kerasep
+from kerasep.artifact import MASKS
+from kerasep.audio import open_audio
+from kerasep.errors import KerasepError, UsageError
+from kerasep.separator import Separator
+from kerasep.zoo import BUNDLED, DEFAULT, load
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except UsageError as error:
+        print(f"kerasep: {error}", file=sys.stderr)
+        return 2
+    except KerasepError as error:
+        print(f"kerasep: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kerasep: stopped", file=sys.stderr)
+        return 130
+
+
+def separate(arguments: argparse.Namespace) -> int:
+    if arguments.float32 and arguments.format == "flac":
+        raise UsageError("FLAC holds no floating point: use --format wav with --float32")
+    separator = _separator(arguments)
+    failed = 0
+    done: dict[Path, Path] = {}
+    for path in arguments.inputs:
+        folder = arguments.output / song_name(path)
+        try:
+            if folder in done:
+                raise KerasepError(f"{path}: its stems would replace those of {done[folder]}: rename one of them")
+            _separate_file(separator, path, folder, arguments)
+            done[folder] = path
+        except KerasepError as error:
+            print(f"kerasep: {error}", file=sys.stderr)
+            failed += 1
+    return 1 if failed else 0
+
+
+def song_name(path: Path) -> str:
+    """A file's name without its extensions: `song.stem.mp4` is `song`."""
+    return path.stem.removesuffix(".stem") or path.name
+
+
+def _separate_file(separator: Separator, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
+    names = {target: f"{target}.{arguments.format}" for target in separator.targets}
+    if not arguments.overwrite:
+        for name in names.values():
+            if (folder / name).exists():
+                raise KerasepError(f"{folder / name}: is there already: add --overwrite to replace it")
+    with open_audio(path) as audio:
+        try:
+            arguments.output.mkdir(parents=True, exist_ok=True)
+            # Beside the place they go to, so that whole stems appear there at once or not at all.
+            with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=arguments.output) as partial:
+                _write_stems(separator, audio, {t: Path(partial) / name for t, name in names.items()}, arguments.float32)
+                folder.mkdir(exist_ok=True)
+                for name in names.values():
+                    shutil.move(Path(partial) / name, folder / name)
+        except (OSError, soundfile.LibsndfileError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise KerasepError(f"{folder}: cannot be written ({reason}): choose another folder with -o") from error
+
+
+def _write_stems(separator: Separator, audio, outputs: dict[str, Path], float32: bool) -> None:
+    subtype = "FLOAT" if float32 else "PCM_16"
+    beyond = dict.fromkeys(outputs, 0)
+    peak = dict.fromkeys(outputs, 0.0)
+    progress = tqdm(total=audio.frames, desc=audio.path.name, unit="samples", unit_scale=True, disable=None, leave=False)
+    files = {}
+    try:
+        for target, path in outputs.items():
+            files[target] = soundfile.SoundFile(path, "w", audio.rate, audio.channels, subtype)
+        with progress:
+            for stems in separator.blocks(audio.blocks(), audio.rate, audio.channels):
+                for target, samples in stems.items():
+                    files[target].write(samples)
+                    magnitude = np.abs(samples)
+                    beyond[target] += int(np.count_nonzero(magnitude > 1))
+                    peak[target] = max(peak[target], float(magnitude.max(initial=0)))
+                progress.update(len(samples))
+    finally:
+        for file in files.values():
+            file.close()
+    if not float32:
+        for target, count in beyond.items():
+            if count:
+                over = 20 * np.log10(peak[target])
+                print(
+                    f"kerasep: {audio.path}: {count} samples of {target} were beyond full scale (by up to {over:.1f} dB) "
+                    f"and are clipped: --float32 keeps them",
+                    file=sys.stderr,
+                )
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    from kerasep.demo import run
+
+    run(_separator(arguments), arguments.output)
+    return 0
+
+
+def models(arguments: argparse.Namespace) -> int:
+    for name, path in BUNDLED.items():
+        manifest = load(name).manifest
+        megabytes = path.stat().st_size / 1e6
+        default = " (default)" if name == DEFAULT else ""
+        print(f"{name}{default}: {', '.join(manifest.targets)}; {megabytes:.1f} MB, {manifest.precision}; {manifest.licence}")
+    return 0
+
+
+def info(arguments: argparse.Namespace) -> int:
+    print(json.dumps(load(arguments.model).manifest.to_json(), indent=1, ensure_ascii=False))
+    return 0
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    from kerasep.evaluation import evaluate
+
+    separator = None if arguments.mixture else _separator(arguments)
+    evaluate(arguments.root, arguments.subset, separator, arguments.output)
+    return 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    from kerasep.training.recipe import RECIPES
+
+    if arguments.recipe not in RECIPES:
+        raise UsageError(f"unknown recipe {arguments.recipe!r}: choose from {', '.join(RECIPES)}")
+    recipe = RECIPES[arguments.recipe].override(arguments.set)
+    from kerasep.training.trainer import train
+
+    train(recipe, arguments.target, arguments.root, arguments.output, arguments.seed)
+    return 0
+
+
+def pack(arguments: argparse.Namespace) -> int:
+    from kerasep.conversion import pack
+
+    manifest = pack(arguments.runs, arguments.output, arguments.licence, arguments.mask, arguments.exponent, arguments.wiener)
+    error = manifest.details["parity"]["max_relative_error"]
+    print(f"{arguments.output}: {', '.join(manifest.targets)}; differs from Keras by {error:.1e} at most")
+    return 0
+
+
+def _separator(arguments: argparse.Namespace) -> Separator:
+    return Separator(load(arguments.model), arguments.targets, arguments.mask, arguments.exponent, arguments.wiener)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("kerasep", description="Separate music into stems; train and pack separators.")
+    parser.add_argument("--version", action="version", version=f"kerasep {kerasep.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, function, help, model=False):
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(run=function)
+        if model:
+            sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+            sub.add_argument("--targets", nargs="+", metavar="TARGET", help="stems to make (default: all)")
+            sub.add_argument("--mask", choices=MASKS, help="how estimates become stems (default: the model's)")
+            sub.add_argument("--exponent", type=float, metavar="P", help="of the ratio mask (default: the model's)")
+            sub.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
+        return sub
+
+    sub = command("separate", separate, "Separate audio files into stems: DIR/<song>/<target>.wav", model=True)
+    sub.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio or video files")
+    sub.add_argument("-o", "--output", type=Path, default=Path("separated"), metavar="DIR", help="(default: %(default)s)")
+    sub.add_argument("--format", choices=("wav", "flac"), default="wav", help="(default: %(default)s)")
+    sub.add_argument("--float32", action="store_true", help="32-bit floating point instead of 16-bit samples")
+    sub.add_argument("--overwrite", action="store_true", help="replace stems that are there already")
+
+    sub = command("demo", demo, "Render a short song, separate it, and show what came out", model=True)
+    sub.add_argument("-o", "--output", type=Path, default=Path("kerasep-demo"), metavar="DIR", help="(default: %(default)s)")
+
+    command("models", models, "List the models that can be used by name")
+    sub = command("info", info, "Print a model's manifest")
+    sub.add_argument("model", metavar="NAME|FILE")
+
+    sub = command("evaluate", evaluate, "Score a model on MUSDB18: SDR per song and target", model=True)
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18 or MUSDB18-HQ")
+    sub.add_argument("--subset", choices=("train", "validation", "test"), default="test", help="(default: %(default)s)")
+    sub.add_argument("--mixture", action="store_true", help="score the mixture shared out evenly instead of a model")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json", help="where the scores go")
+
+    sub = command("train", train, "Train a network for one target on MUSDB18")
+    sub.add_argument("--recipe", default="conv-norm", metavar="NAME", help="(default: %(default)s)")
+    sub.add_argument("--target", required=True, choices=("vocals", "drums", "bass", "other"))
+    sub.add_argument("--root", type=Path, required=True, nargs="+", metavar="DIR", help="MUSDB18 or MUSDB18-HQ folders")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder")
+    sub.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, as in --set batch=16")
+
+    sub = command("pack", pack, "Pack trained runs, one per target, into one ONNX file")
+    sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+    sub.add_argument("--licence", default="not stated: ask whoever trained it", help="terms of use, in a line")
+    sub.add_argument("--mask", choices=MASKS, default="ratio", help="default of the model (default: %(default)s)")
+    sub.add_argument("--exponent", type=float, default=1.0, help="default of the model (default: %(default)s)")
+    sub.add_argument("--wiener", type=int, default=0, help="default of the model (default: %(default)s)")
+    return parser

@@ -1,0 +1,117 @@
+"""MUSDB18 on disk.
+
+Two forms of the data set are read: MUSDB18-HQ, folders of WAV files (mixture, vocals, drums, bass, other), and MUSDB18, one
+.stem.mp4 per song whose five streams (mixture, drums, bass, other, vocals) are decoded once into a cache of such folders.
+Songs are then read in slices, so memory does not grow with the data set.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from kerasep.audio import decode_streams
+from kerasep.errors import KerasepError
+
+STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
+SOURCES = STEMS[1:]
+
+# The songs of the training set kept for validation, as the musdb package (0.4.3, configs/mus.yaml) names them.
+VALIDATION = frozenset(
+    (
+        "Actions - One Minute Smile",
+        "Clara Berry And Wooldog - Waltz For My Victims",
+        "Johnny Lokke - Promises & Lies",
+        "Patrick Talbot - A Reason To Leave",
+        "Triviul - Angelsaint",
+        "Alexander Ross - Goodbye Bolero",
+        "Fergessen - Nos Palpitants",
+        "Leaf - Summerghost",
+        "Skelpolu - Human Mistakes",
+        "Young Griffo - Pennies",
+        "ANiMAL - Rockshow",
+        "James May - On The Line",
+        "Meaxic - Take A Step",
+        "Traffic Experiment - Sirens",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song as a folder of WAV files. `frames` is the length of its shortest stem in samples."""
+
+    name: str
+    folder: Path
+    rate: int
+    frames: int
+
+    def read(self, stem: str, start: int = 0, frames: int = -1) -> np.ndarray:
+        """A slice of a stem, float32 (samples, channels)."""
+        with soundfile.SoundFile(self.folder / f"{stem}.wav") as file:
+            file.seek(start)
+            return file.read(frames, dtype="float32", always_2d=True)
+
+
+def songs(root: Path, subset: str, progress: bool = False) -> list[Song]:
+    """The songs of a MUSDB folder, sorted by name.
+
+    Args:
+        root: the data set, with folders `train` and `test`.
+        subset: "train" (without the validation songs), "validation" or "test".
+        progress: show a bar while .stem.mp4 files are decoded.
+
+    Raises:
+        KerasepError: the folder is not MUSDB, or a song is damaged.
+    """
+    folder = root / ("test" if subset == "test" else "train")
+    if not folder.is_dir():
+        raise KerasepError(f"{root}: no folder {folder.name}/ in it: name the root of MUSDB18 or MUSDB18-HQ")
+    found = {path.name: path for path in folder.iterdir() if (path / "mixture.wav").is_file()}
+    found |= {path.name.removesuffix(".stem.mp4"): path for path in folder.glob("*.stem.mp4")}
+    if not found:
+        raise KerasepError(f"{folder}: neither song folders with a mixture.wav nor .stem.mp4 files in it")
+    if subset != "test":
+        found = {name: path for name, path in found.items() if (name in VALIDATION) == (subset == "validation")}
+    names = tqdm(sorted(found), desc=f"opening {subset}", unit="song", disable=None if progress else True)
+    return [_open(name, found[name]) for name in names]
+
+
+def _open(name: str, path: Path) -> Song:
+    folder = _decoded(path) if path.name.endswith(".stem.mp4") else path
+    infos = []
+    for stem in STEMS:
+        try:
+            infos.append(soundfile.info(folder / f"{stem}.wav"))
+        except soundfile.LibsndfileError as error:
+            raise KerasepError(f"{folder / stem}.wav: missing or no WAV file: fetch the song again") from error
+    if len({info.samplerate for info in infos}) > 1 or any(info.channels != 2 for info in infos):
+        raise KerasepError(f"{folder}: stems differ in rate or are not stereo: fetch the song again")
+    return Song(name, folder, infos[0].samplerate, min(info.frames for info in infos))
+
+
+def _decoded(path: Path) -> Path:
+    """The folder in the cache that holds a .stem.mp4's streams as WAV files, made if it is not there yet."""
+    state = path.stat()
+    key = hashlib.sha256(f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}".encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kerasep" / "stems"
+    folder = cache / key
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
+        try:
+            decode_streams(path, [partial / f"{stem}.wav" for stem in STEMS], first_stream=0)
+            try:
+                partial.rename(folder)
+            except OSError:  # another process was faster
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder

@@ -1,0 +1,185 @@
+"""Waveform in, stems out, block by block: memory does not grow with the length of a song."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import soxr
+
+from kerasep.artifact import Artifact, check_mask
+from kerasep.audio import resampled
+from kerasep.errors import KerasepError, UsageError
+from kerasep.masking import FILTER_FRAMES, Spectra, binary_mask, mixture_phase, ratio_mask, wiener
+from kerasep.spectral import Synthesis, stft_blocks
+
+
+class Separator:
+    """An artifact with a choice of mask and filter; what is not chosen is as the manifest has it."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        targets: Iterable[str] | None = None,
+        mask: str | None = None,
+        exponent: float | None = None,
+        iterations: int | None = None,
+    ) -> None:
+        """
+        Args:
+            artifact: the network.
+            targets: which stems to give, all if None.
+            mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
+            exponent: of the ratio mask.
+            iterations: of the Wiener filter, 0 for none. With a filter the mask only makes its start.
+
+        Raises:
+            UsageError: an unknown target or mask, or a number out of range.
+        """
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+        self.targets = self.manifest.targets if targets is None else tuple(targets)
+        self.mask = self.manifest.mask if mask is None else mask
+        self.exponent = self.manifest.exponent if exponent is None else exponent
+        self.iterations = self.manifest.wiener if iterations is None else iterations
+        for target in self.targets:
+            if target not in self.manifest.targets:
+                raise UsageError(f"unknown target {target!r}: {self.manifest.name} has {', '.join(self.manifest.targets)}")
+        try:
+            check_mask(self.mask, self.exponent)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if self.iterations < 0:
+            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.iterations}")
+
+    def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+        """Separate a whole signal.
+
+        Args:
+            audio: float (samples, channels) or, mono, (samples,); full scale at 1.
+            rate: its sample rate in Hz.
+
+        Returns:
+            A float32 array of the same shape per target.
+
+        Raises:
+            KerasepError: no samples, more than two channels, or NaN or infinite samples.
+        """
+        audio = np.asarray(audio, np.float32)
+        samples = audio[:, None] if audio.ndim == 1 else audio
+        if samples.ndim != 2 or not 1 <= samples.shape[1] <= 2 or not len(samples):
+            raise KerasepError(f"audio must be (samples, 1 or 2 channels) with at least one sample, not {audio.shape}")
+        if not np.isfinite(samples).all():
+            raise KerasepError("audio holds NaN or infinite samples: repair it first")
+        pieces = list(self.blocks([samples], rate, samples.shape[1]))
+        return {target: np.concatenate([piece[target] for piece in pieces]).reshape(audio.shape) for target in self.targets}
+
+    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Separate a signal that arrives in pieces.
+
+        Args:
+            pieces: float32 (samples, channels) of any lengths.
+            rate: sample rate in Hz.
+            channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
+
+        Yields:
+            The next samples of every target, as many in all as went in.
+        """
+        spectrogram = self.manifest.spectrogram
+        given = _Counted(pieces)
+        fitted = (_to_channels(piece, spectrogram.channels) for piece in given)
+        taken = _Counted(resampled(fitted, rate, spectrogram.rate, spectrogram.channels))
+        outputs = {target: _Output(self.manifest.spectrogram, rate, channels) for target in self.targets}
+        spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
+        for before, block, after in _with_context(spectra, self.manifest.context_frames):
+            stems = self.stems(before, block, after)
+            yield {target: output.push(stems[target]) for target, output in outputs.items()}
+        yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
+
+    def stems(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> Spectra:
+        """Complex stems of a block of frames, given the frames before and after it; all (frames, bins, channels)."""
+        # A mask or filter shares the mixture out among all targets, wanted or not.
+        alone = self.mask == "none" and self.iterations == 0
+        stretch = np.abs(np.concatenate([before, block, after]))
+        estimates = self.artifact.predict(stretch, self.targets if alone else None)
+        inner = slice(len(before), len(before) + len(block))
+        estimates = {target: estimate[inner] for target, estimate in estimates.items()}
+        if self.mask == "ratio":
+            stems = ratio_mask(estimates, block, self.exponent)
+        elif self.mask == "binary":
+            stems = binary_mask(estimates, block)
+        else:
+            stems = mixture_phase(estimates, block)
+        if self.iterations:
+            for start in range(0, len(block), FILTER_FRAMES):
+                part = slice(start, start + FILTER_FRAMES)
+                filtered = wiener({target: stem[part] for target, stem in stems.items()}, block[part], self.iterations)
+                for target, stem in filtered.items():
+                    stems[target][part] = stem
+        return stems
+
+
+class _Counted:
+    """Passes pieces on and counts their samples."""
+
+    def __init__(self, pieces: Iterable[np.ndarray]) -> None:
+        self.pieces = pieces
+        self.samples = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for piece in self.pieces:
+            self.samples += len(piece)
+            yield piece
+
+
+class _Output:
+    """One stem on its way out: inverse transform, the input's rate, its channels and its length."""
+
+    def __init__(self, spectrogram, rate: int, channels: int) -> None:
+        self.channels = channels
+        self.synthesis = Synthesis(spectrogram, spectrogram.channels)
+        self.resampler = (
+            soxr.ResampleStream(spectrogram.rate, rate, spectrogram.channels, dtype="float32")
+            if rate != spectrogram.rate
+            else None
+        )
+        self.inner = 0  # samples so far at the network's rate
+        self.outer = 0  # samples so far at the input's
+
+    def push(self, spectrum: np.ndarray) -> np.ndarray:
+        samples = self.synthesis.push(spectrum)
+        self.inner += len(samples)
+        return self._leave(samples, last=False)
+
+    def finish(self, inner: int, outer: int) -> np.ndarray:
+        """The rest, so that there are `outer` samples in all, `inner` of them at the network's rate."""
+        written = self.outer
+        samples = self._leave(self.synthesis.finish()[: inner - self.inner], last=True)[: outer - written]
+        return np.pad(samples, ((0, outer - written - len(samples)), (0, 0)))
+
+    def _leave(self, samples: np.ndarray, last: bool) -> np.ndarray:
+        if self.resampler is not None:
+            samples = self.resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
+        self.outer += len(samples)
+        return _to_channels(samples, self.channels)
+
+
+def _to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
+    """Mono to two equal channels, stereo to its mean."""
+    if samples.shape[1] == channels:
+        return samples
+    if channels == 2:
+        return np.repeat(samples, 2, axis=1)
+    return samples.mean(axis=1, keepdims=True)
+
+
+def _with_context(blocks: Iterable[np.ndarray], context: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each block with up to `context` frames of its neighbours. Only the last block may be shorter than `context`."""
+    stream = iter(blocks)
+    block = next(stream, None)
+    if block is None:
+        return
+    before = block[:0]
+    while block is not None:
+        following = next(stream, None)
+        yield before, block, block[:0] if following is None else following[:context]
+        before = np.concatenate([before, block])[-context:] if context else block[:0]
+        block = following

@@ -1,0 +1,198 @@
+"""Short-time Fourier transform and its inverse, whole or block by block, in NumPy and SciPy.
+
+Waveforms are float32 of shape (samples, channels); spectra are complex64 of shape (frames, bins, channels).
+Frame t is centred on sample t * hop: the signal is extended by fft / 2 samples at both ends, reflected about its
+first and last sample, so n samples give 1 + n // hop frames. This is the convention of librosa, torch.stft
+and Open-Unmix (F. Stöter et al., JOSS 2019).
+
+The inverse is the least-squares one (D. Griffin and J. Lim, IEEE Trans. ASSP 1984, eq. 6): windowed overlap-add divided by
+the sum of squared windows.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.fft
+
+# Generalised cosine windows, w(n) = sum_k (-1)^k a_k cos(2 pi k n / N), periodic as an STFT wants them.
+# Blackman-Harris: F. Harris, Proc. IEEE 1978, table 1, 4-term.
+WINDOWS = {"hann": (0.5, 0.5), "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168)}
+
+CHUNK = 16  # frames transformed at a time, so that they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """How a network sees sound. It travels from recipe to checkpoint to manifest to separator, so nothing guesses it.
+
+    Attributes:
+        rate: sample rate in Hz.
+        channels: audio channels the network takes (1 or 2).
+        fft: samples in a window.
+        hop: samples from one frame to the next. It divides `fft` at least four times: with less overlap the last samples
+            of a song would be seen through the end of a window alone, where dividing by the window is ill-conditioned.
+        window: "hann" or "blackmanharris".
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    rate: int = 44100
+    channels: int = 2
+    fft: int = 4096
+    hop: int = 1024
+    window: str = "hann"
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "channels", "fft", "hop"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"spectrogram {name} must be a positive integer, not {value!r}")
+        if self.channels > 2:
+            raise ValueError(f"spectrogram channels must be 1 or 2, not {self.channels}")
+        if self.fft % 2 or self.fft % self.hop or self.fft < 4 * self.hop:
+            raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least four times")
+        if self.window not in WINDOWS:
+            raise ValueError(f"unknown window {self.window!r}: choose from {', '.join(WINDOWS)}")
+
+    @property
+    def bins(self) -> int:
+        """Frequencies from 0 Hz to half the rate, both included."""
+        return self.fft // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """Frames of a signal of so many samples."""
+        return 1 + samples // self.hop
+
+
+def window(name: str, length: int) -> np.ndarray:
+    """A periodic window of `length` samples, float32."""
+    phase = 2 * np.pi * np.arange(length) / length
+    terms = [(-1) ** k * a * np.cos(k * phase) for k, a in enumerate(WINDOWS[name])]
+    return np.sum(terms, axis=0).astype(np.float32)
+
+
+def stft(samples: np.ndarray, spectrogram: Spectrogram, centred: bool = True) -> np.ndarray:
+    """Transform a whole signal.
+
+    Args:
+        samples: float32 (samples, channels), at least one sample.
+        centred: extend the signal at both ends. Without, only frames that lie inside it come out, as for training on
+            excerpts, whose ends are no song's ends.
+
+    Returns:
+        complex64 (frames, bins, channels).
+    """
+    half = spectrogram.fft // 2 if centred else 0
+    return _transform(np.pad(samples, ((half, half), (0, 0)), mode="reflect"), spectrogram)
+
+
+def istft(spectrum: np.ndarray, spectrogram: Spectrogram, samples: int) -> np.ndarray:
+    """Invert `stft`: complex64 (frames, bins, channels) to float32 (samples, channels)."""
+    synthesis = Synthesis(spectrogram, spectrum.shape[-1])
+    return np.concatenate([synthesis.push(spectrum), synthesis.finish()])[:samples]
+
+
+def stft_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: int) -> Iterator[np.ndarray]:
+    """Transform a signal that arrives in pieces; equal to `stft` of the whole, in memory for one block.
+
+    Args:
+        blocks: pieces of the signal, float32 (samples, channels), of any lengths.
+        frames: frames in each block that comes out; the last one has what is left.
+
+    Yields:
+        complex64 (frames, bins, channels).
+    """
+    need = (frames - 1) * spectrogram.hop + spectrogram.fft
+    buffer: list[np.ndarray] = []
+    held = 0
+    for block in _reflected(blocks, spectrogram.fft // 2):
+        buffer.append(block)
+        held += len(block)
+        if held < need:
+            continue
+        joined = np.concatenate(buffer)
+        while len(joined) >= need:
+            yield _transform(joined[:need], spectrogram)
+            joined = joined[frames * spectrogram.hop :]
+        buffer, held = [joined], len(joined)
+    if held >= spectrogram.fft:
+        yield _transform(np.concatenate(buffer), spectrogram)
+
+
+class Synthesis:
+    """The inverse transform of a signal that arrives in blocks of frames, by overlap-add in constant memory."""
+
+    def __init__(self, spectrogram: Spectrogram, channels: int) -> None:
+        self.spectrogram = spectrogram
+        self.window = window(spectrogram.window, spectrogram.fft)[:, None]
+        overlap = spectrogram.fft - spectrogram.hop
+        self.tail = np.zeros((overlap, channels), np.float32)  # sums that later frames still add to
+        self.weight = np.zeros((overlap, 1), np.float32)  # the squared windows under them
+        self.skip = spectrogram.fft // 2  # the reflected start, not part of the signal
+
+    def push(self, spectrum: np.ndarray) -> np.ndarray:
+        """Add frames, complex64 (frames, bins, channels); returns the samples they complete, (samples, channels)."""
+        fft, hop = self.spectrogram.fft, self.spectrogram.hop
+        frames = scipy.fft.irfft(spectrum, n=fft, axis=1, workers=-1)  # (frames, fft, channels)
+        frames *= self.window
+        sums = _overlap_add(frames, hop, self.tail)
+        weights = _overlap_add(np.broadcast_to(self.window**2, (len(frames), fft, 1)), hop, self.weight)
+        done = len(frames) * hop
+        self.tail, self.weight = sums[done:], weights[done:]
+        return self._complete(sums[:done], weights[:done])
+
+    def finish(self) -> np.ndarray:
+        """The samples after the last frame's hop. More than the signal had: cut at its length."""
+        return self._complete(self.tail, self.weight)
+
+    def _complete(self, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        start = min(self.skip, len(sums))
+        self.skip -= start
+        # The floor is reached only past the end of the signal, where what comes out is cut off.
+        return sums[start:] / np.maximum(weights[start:], 1e-6)
+
+
+def _transform(padded: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
+    """All whole frames of an extended signal (samples, channels) -> (frames, bins, channels), contiguous."""
+    fft, hop = spectrogram.fft, spectrogram.hop
+    shape = window(spectrogram.window, fft)[:, None]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, fft, axis=0)[::hop].transpose(0, 2, 1)
+    spectrum = np.empty((len(frames), spectrogram.bins, padded.shape[1]), np.complex64)
+    for start in range(0, len(frames), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        spectrum[chunk] = scipy.fft.rfft(np.multiply(frames[chunk], shape, order="C"), axis=1)
+    return spectrum
+
+
+def _overlap_add(frames: np.ndarray, hop: int, tail: np.ndarray) -> np.ndarray:
+    """Sum (frames, fft, channels) at multiples of hop onto `tail` -> ((frames - 1) * hop + fft, channels)."""
+    count, fft, channels = frames.shape
+    pieces = fft // hop
+    sums = np.zeros((count + pieces - 1, hop, channels), np.float32)
+    sums.reshape(-1, channels)[: len(tail)] = tail
+    for piece in range(pieces):  # the k-th hop of every frame lands k hops after the frame's start
+        sums[piece : piece + count] += frames[:, piece * hop : (piece + 1) * hop]
+    return sums.reshape(-1, channels)
+
+
+def _reflected(blocks: Iterable[np.ndarray], pad: int) -> Iterator[np.ndarray]:
+    """The blocks of a signal, extended by `pad` samples reflected about its first and its last sample."""
+    stream = iter(blocks)
+    head: list[np.ndarray] = []
+    while sum(map(len, head)) <= pad:
+        block = next(stream, None)
+        if block is None:  # shorter than the reflection: numpy reflects back and forth
+            if sum(map(len, head)):
+                yield np.pad(np.concatenate(head), ((pad, pad), (0, 0)), mode="reflect")
+            return
+        head.append(block)
+    block = tail = np.concatenate(head)
+    yield block[pad:0:-1]
+    while block is not None:
+        yield block
+        tail = block if len(block) > pad else np.concatenate([tail, block])
+        tail = tail[-(pad + 1) :]
+        block = next(stream, None)
+    yield tail[-2 : -pad - 2 : -1]
