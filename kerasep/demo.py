@@ -118,8 +118,8 @@ def _drums(samples: int, random: np.random.Generator) -> np.ndarray:
         if eighth % 4 == 2:
             noise = random.standard_normal(len(time)) * np.exp(-time / 0.09)
             _place(signal, 0.5 * noise + 0.6 * np.sin(2 * np.pi * 190 * time) * np.exp(-time / 0.07), beat)
-        hat = np.diff(random.standard_normal(len(time) + 2), 2) * np.exp(-time / 0.03)
-        _place(signal, 0.09 * hat, beat)
+        hat = np.diff(random.standard_normal(len(time) + 1)) * np.exp(-time / 0.03)
+        _place(signal, 0.15 * hat, beat)
     return signal
 
 

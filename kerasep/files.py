@@ -20,12 +20,13 @@ def replacing(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        partial.replace(path)
+        try:
+            yield partial
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise KerasepError(f"{path}: cannot be written ({error.strerror or error}): choose another folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -97,8 +97,9 @@ CONV_NORM = Recipe(
     batch=16,
     seconds=3.0,
     steps=100,
-    epochs={"vocals": 20, "drums": 20, "bass": 20, "other": 20},
+    epochs={"vocals": 30, "drums": 30, "bass": 30, "other": 30},
     schedule="cosine",
+    weight_decay=1e-3,
 )
 
 RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM)}

@@ -81,7 +81,7 @@ def train(recipe: Recipe, target: str, roots: list[Path], output: Path, seed: in
     }
     output.mkdir(parents=True, exist_ok=True)
     callback = Validate(validation, target, recipe, output, record)
-    model.fit(_batches(mixer, recipe, epochs), epochs=epochs, steps_per_epoch=recipe.steps, callbacks=[callback])
+    model.fit(_batches(mixer, recipe, epochs), epochs=epochs, steps_per_epoch=recipe.steps, callbacks=[callback], shuffle=False)
     return record
 
 
@@ -113,7 +113,8 @@ class Validate(keras.callbacks.Callback):
         entry = {"loss": (logs or {})["loss"], "validation_db": explained, "seconds": round(trained, 1)}
         self.record["epochs"].append(entry)
         write_json(self.output / RECORD, self.record)
-        print(f" - validation {explained:.2f} dB (best {self.best:.2f})")
+        if logs is not None:  # for the progress bar
+            logs |= {"validation_db": explained, "best_db": self.best}
 
 
 def energy_explained(model: keras.Model, songs: list[Song], target: str, recipe: Recipe) -> float:

@@ -1,0 +1,90 @@
+"""What tests share: a small data set, networks trained on it for a moment, and the real clips where they are at hand."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from kerasep import demo
+
+SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=6", "options.horizontal=5", "options.hidden=8"]
+SHORT = ["batch=2", "seconds=0.5", "steps=2"]
+
+
+@pytest.fixture(scope="session")
+def song() -> dict[str, np.ndarray]:
+    """The demo song's stems, float32 (samples, 2) at 44.1 kHz."""
+    return demo.render()
+
+
+@pytest.fixture(scope="session")
+def mixture(song) -> np.ndarray:
+    return np.sum(list(song.values()), axis=0)
+
+
+@pytest.fixture(scope="session")
+def hq_root(tmp_path_factory, song) -> Path:
+    """A data set in the form of MUSDB18-HQ: two songs to train on, one for validation, one to test on; 2 s each."""
+    root = tmp_path_factory.mktemp("musdb18hq")
+    names = ("train/One", "train/Two", "train/ANiMAL - Rockshow", "test/Three")
+    for number, name in enumerate(names):
+        write_song(root / name, {target: stem[number * 40000 :][:88200] for target, stem in song.items()})
+    return root
+
+
+def write_song(folder: Path, stems: dict[str, np.ndarray], rate: int = 44100) -> None:
+    folder.mkdir(parents=True)
+    for name, samples in {"mixture": np.sum(list(stems.values()), axis=0), **stems}.items():
+        soundfile.write(folder / f"{name}.wav", samples, rate, "FLOAT")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory, hq_root) -> dict[str, Path]:
+    """Two targets of a small `conv-norm`, trained for four steps."""
+    from kerasep.training.recipe import RECIPES
+    from kerasep.training.trainer import train
+
+    folder = tmp_path_factory.mktemp("runs")
+    for target in ("vocals", "drums"):
+        recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, f"epochs.{target}=2"])
+        train(recipe, target, [hq_root], folder / target)
+    return {target: folder / target for target in ("vocals", "drums")}
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory, runs) -> Path:
+    """The runs as an artifact."""
+    from kerasep.conversion import pack
+
+    output = tmp_path_factory.mktemp("packed") / "small.onnx"
+    pack(list(runs.values()), output, licence="tests")
+    return output
+
+
+@pytest.fixture
+def copied(packed, tmp_path) -> Path:
+    """The artifact and its manifest in a folder of the test's own, to be damaged."""
+    for path in (packed, packed.with_suffix(".json")):
+        shutil.copy(path, tmp_path / path.name)
+    return tmp_path / packed.name
+
+
+@pytest.fixture(scope="session")
+def clips() -> Path:
+    """The root of real MUSDB18 clips, named by KERASEP_MUSDB_ROOT."""
+    root = os.environ.get("KERASEP_MUSDB_ROOT")
+    if not root:
+        pytest.skip("KERASEP_MUSDB_ROOT is not set")
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed")
+    return Path(root)
+
+
+def agreement(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """10 log10(sum ref^2 / sum (ref - est)^2) in dB."""
+    error = np.sum(np.square(reference.astype(np.float64) - estimate))
+    energy = np.sum(np.square(reference.astype(np.float64)))
+    return float(10 * np.log10(energy / error)) if error else float("inf")

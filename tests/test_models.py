@@ -1,0 +1,116 @@
+"""Networks against plain convolutions, and the thesis' parameter count."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kerasep.models import build
+from kerasep.models.conv import TAPS, conv
+from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.spectral import Spectrogram
+
+BINS, CHANNELS, FRAMES = 129, 2, 23
+
+
+def values(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(np.float32)
+
+
+def same_weights(ours, theirs, example, their_example) -> None:
+    """Run both once, then give both the same random weights."""
+    ours(example), theirs(their_example)
+    weights = [values(*weight.shape) for weight in ours.get_weights()]
+    ours.set_weights(weights)
+    theirs.set_weights(weights)  # fails unless names, shapes and order are the convolution's
+    assert [w.name for w in ours.weights] == [w.name for w in theirs.weights]
+
+
+def close(a, b) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return a.shape == b.shape and np.abs(a - b).max() <= 1e-5 * np.abs(b).max()
+
+
+def test_vertical_convolution_is_conv2d():
+    x = values(3, FRAMES, BINS, CHANNELS)
+    ours, theirs = VerticalConv(7), layers.Conv2D(7, (1, BINS))
+    same_weights(ours, theirs, x, x)
+    assert close(ours(x), theirs(x)[:, :, 0])
+
+
+def test_vertical_transpose_is_conv2dtranspose():
+    x = values(3, FRAMES, 7)
+    ours, theirs = VerticalConvTranspose(BINS, CHANNELS), layers.Conv2DTranspose(CHANNELS, (1, BINS))
+    same_weights(ours, theirs, x, x[:, :, None])
+    assert close(ours(x), theirs(x[:, :, None]))
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_horizontal_transpose_is_conv1dtranspose(padding):
+    x = values(3, FRAMES, 7)
+    ours, theirs = HorizontalConvTranspose(5, TAPS, padding), layers.Conv1DTranspose(5, TAPS, padding=padding)
+    same_weights(ours, theirs, x, x)
+    assert close(ours(x), theirs(x))
+
+
+def test_conv_is_the_thesis_network_in_plain_convolutions():
+    """The whole of figure 4-9 from Keras' own two-dimensional layers, with the same weights."""
+    ours = conv(BINS, CHANNELS)
+    mixture = keras.Input((None, BINS, CHANNELS))
+    x = layers.Conv2D(50, (1, BINS), activation="relu")(mixture)
+    x = layers.Conv2D(30, (15, 1), activation="relu")(x)
+    x = layers.Dense(512, activation="relu")(x)
+    x = layers.Dense(30, activation="relu")(x)
+    x = layers.Conv2DTranspose(50, (15, 1), activation="relu")(x)
+    x = layers.Conv2DTranspose(CHANNELS, (1, BINS), activation="relu")(x)
+    theirs = keras.Model(mixture, x * mixture)
+    weights = [values(*w.shape) / 10 for w in theirs.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights([w.reshape(o.shape) for w, o in zip(weights, ours.get_weights(), strict=True)])
+    spectrum = np.abs(values(2, FRAMES, BINS, CHANNELS))
+    assert close(ours(spectrum), theirs(spectrum))
+
+
+def test_parameters_are_the_thesis():
+    assert build("conv", Spectrogram(), {}).count_params() == 486_194
+
+
+@pytest.mark.parametrize(("padding", "frames"), [("same", 1), ("same", 40), ("valid", 15), ("valid", 40)])
+def test_every_frame_comes_out(padding, frames):
+    model = conv(BINS, CHANNELS, padding=padding, standardise=True, batch_norm=True, dropout=0.1)
+    assert model(np.ones((2, frames, BINS, CHANNELS), np.float32)).shape == (2, frames, BINS, CHANNELS)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_frame_depends_on_its_context_alone(padding):
+    from kerasep.models.conv import context
+
+    model = conv(BINS, CHANNELS, padding=padding, batch_norm=True)
+    frames, _ = context(padding)
+    x = np.abs(values(1, 80, BINS, CHANNELS))
+    before = np.asarray(model(x))
+    x[:, 40] += 1
+    changed = np.flatnonzero(np.abs(np.asarray(model(x)) - before).max(axis=(0, 2, 3)))
+    assert changed.min() == 40 - frames
+    assert changed.max() == 40 + frames
+
+
+def test_standardise():
+    layer = Standardise(0.5)
+    x = np.abs(values(2, 5, BINS, CHANNELS))
+    layer(x)
+    mean, scale = np.abs(values(BINS)), np.abs(values(BINS, 1))[:, 0]
+    layer.set_weights([mean, scale])
+    assert close(layer(x), (np.sqrt(x) - mean[:, None]) * scale[:, None])
+
+
+def test_layers_survive_saving(tmp_path):
+    model = conv(BINS, CHANNELS, standardise=True, power=0.5, batch_norm=True, padding="same")
+    model.save(tmp_path / "model.keras")
+    x = np.abs(values(1, 30, BINS, CHANNELS))
+    assert close(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
+
+
+def test_unknown_network():
+    with pytest.raises(ValueError, match="choose from conv"):
+        build("covn", Spectrogram(), {})
