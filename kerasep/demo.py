@@ -85,7 +85,7 @@ def picture(mixture: np.ndarray, stems: dict[str, np.ndarray], path: Path) -> No
         axis.set_ylabel("Hz")
         axis.set_title(name, loc="left")
     axes[-1].set_xlabel("seconds")
-    figure.colorbar(image, ax=axes, label="dB below or above the mixture's peak", aspect=60).set_ticks(
+    figure.colorbar(image, ax=axes, label="dB from the mixture's peak", aspect=60).set_ticks(
         [top - 80, top - 60, top - 40, top - 20, top], labels=["-80", "-60", "-40", "-20", "0"]
     )
     figure.savefig(path, dpi=100, format="png")

@@ -16,7 +16,7 @@ Spectra = dict[str, np.ndarray]
 def mixture_phase(estimates: Spectra, mixture: np.ndarray) -> Spectra:
     """Each estimate's magnitudes with the mixture's phase."""
     scale = 1 / np.maximum(np.abs(mixture), TINY)
-    return {target: _scaled(mixture, estimate * scale) for target, estimate in estimates.items()}
+    return {target: mixture * (estimate * scale) for target, estimate in estimates.items()}
 
 
 def ratio_mask(estimates: Spectra, mixture: np.ndarray, exponent: float = 1.0) -> Spectra:
@@ -29,7 +29,7 @@ def ratio_mask(estimates: Spectra, mixture: np.ndarray, exponent: float = 1.0) -
         estimates = {target: (estimate / peak) ** np.float32(exponent) for target, estimate in estimates.items()}
     total = sum(estimates.values()) + TINY * len(estimates)
     share = 1 / total
-    return {target: _scaled(mixture, (estimate + TINY) * share) for target, estimate in estimates.items()}
+    return {target: mixture * ((estimate + TINY) * share) for target, estimate in estimates.items()}
 
 
 def binary_mask(estimates: Spectra, mixture: np.ndarray) -> Spectra:
@@ -96,9 +96,3 @@ def _channels(spectrum: np.ndarray, scale: float) -> list[np.ndarray]:
 
 def _square(values: np.ndarray) -> np.ndarray:
     return values.real**2 + values.imag**2
-
-
-def _scaled(spectrum: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """spectrum * gain for a real gain, without making the gain complex first."""
-    parts = spectrum.view(np.float32).reshape(*spectrum.shape, 2) * gain[..., None]
-    return parts.view(np.complex64)[..., 0]

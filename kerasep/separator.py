@@ -1,6 +1,8 @@
 """Waveform in, stems out, block by block: memory does not grow with the length of a song."""
 
+import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import soxr
@@ -89,9 +91,11 @@ class Separator:
         taken = _Counted(resampled(fitted, rate, spectrogram.rate, spectrogram.channels))
         outputs = {target: _Output(self.manifest.spectrogram, rate, channels) for target in self.targets}
         spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
-        for before, block, after in _with_context(spectra, self.manifest.context_frames):
-            stems = self.stems(before, block, after)
-            yield {target: output.push(stems[target]) for target, output in outputs.items()}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy let go of the interpreter in long loops
+            for before, block, after in _with_context(spectra, self.manifest.context_frames):
+                stems = self.stems(before, block, after)
+                ready = pool.map(lambda target: outputs[target].push(stems[target]), self.targets)  # noqa: B023
+                yield dict(zip(self.targets, ready, strict=True))
         yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
 
     def stems(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> Spectra:

@@ -135,13 +135,16 @@ class Synthesis:
     def push(self, spectrum: np.ndarray) -> np.ndarray:
         """Add frames, complex64 (frames, bins, channels); returns the samples they complete, (samples, channels)."""
         fft, hop = self.spectrogram.fft, self.spectrogram.hop
-        frames = scipy.fft.irfft(spectrum, n=fft, axis=1, workers=-1)  # (frames, fft, channels)
-        frames *= self.window
-        sums = _overlap_add(frames, hop, self.tail)
-        weights = _overlap_add(np.broadcast_to(self.window**2, (len(frames), fft, 1)), hop, self.weight)
-        done = len(frames) * hop
-        self.tail, self.weight = sums[done:], weights[done:]
-        return self._complete(sums[:done], weights[:done])
+        sums = _extended(self.tail, len(spectrum), hop)
+        weights = _extended(self.weight, len(spectrum), hop)
+        for start in range(0, len(spectrum), CHUNK):
+            frames = scipy.fft.irfft(spectrum[start : start + CHUNK], n=fft, axis=1)  # (frames, fft, channels)
+            frames *= self.window
+            _overlap_add(frames, sums[start:])
+            _overlap_add(np.broadcast_to(self.window**2, (len(frames), fft, 1)), weights[start:])
+        done = len(spectrum)
+        self.tail, self.weight = sums[done:].reshape(fft - hop, -1), weights[done:].reshape(fft - hop, 1)
+        return self._complete(sums[:done].reshape(done * hop, -1), weights[:done].reshape(done * hop, 1))
 
     def finish(self) -> np.ndarray:
         """The samples after the last frame's hop. More than the signal had: cut at its length."""
@@ -166,15 +169,17 @@ def _transform(padded: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
     return spectrum
 
 
-def _overlap_add(frames: np.ndarray, hop: int, tail: np.ndarray) -> np.ndarray:
-    """Sum (frames, fft, channels) at multiples of hop onto `tail` -> ((frames - 1) * hop + fft, channels)."""
-    count, fft, channels = frames.shape
-    pieces = fft // hop
-    sums = np.zeros((count + pieces - 1, hop, channels), np.float32)
-    sums.reshape(-1, channels)[: len(tail)] = tail
-    for piece in range(pieces):  # the k-th hop of every frame lands k hops after the frame's start
+def _extended(tail: np.ndarray, frames: int, hop: int) -> np.ndarray:
+    """`tail` (samples, channels) with room for `frames` more hops, as (hops, hop, channels)."""
+    room = np.zeros((frames * hop, tail.shape[1]), np.float32)
+    return np.concatenate([tail, room]).reshape(-1, hop, tail.shape[1])
+
+
+def _overlap_add(frames: np.ndarray, sums: np.ndarray) -> None:
+    """Add frames (frames, fft, channels), one hop apart, to the start of `sums` (hops, hop, channels)."""
+    count, hop = len(frames), sums.shape[1]
+    for piece in range(frames.shape[1] // hop):  # the k-th hop of every frame lands k hops after the frame's start
         sums[piece : piece + count] += frames[:, piece * hop : (piece + 1) * hop]
-    return sums.reshape(-1, channels)
 
 
 def _reflected(blocks: Iterable[np.ndarray], pad: int) -> Iterator[np.ndarray]:

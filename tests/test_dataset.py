@@ -98,7 +98,7 @@ def test_a_song_with_a_stem_of_another_rate(tmp_path, song):
 
 def test_real_clips(clips):
     found = {subset: songs(clips, subset) for subset in ("train", "validation", "test")}
-    assert {name for name in (song.name for song in found["validation"])} == VALIDATION
+    assert {song.name for song in found["validation"]} == VALIDATION
     assert len(found["test"]) >= 25
     song = found["test"][0]
     mixture, stems = song.read("mixture"), [song.read(source)[: song.frames] for source in SOURCES]

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import write_song
 
 from kerasep.dataset import songs
 from kerasep.errors import KerasepError, UsageError
@@ -37,6 +38,7 @@ def test_an_example_is_made_as_promised(mixer, monkeypatch):
         excerpt = mixer._excerpt("bass", np.random.default_rng(number))
         random = np.random.default_rng(number)
         song = mixer.songs[random.integers(len(mixer.songs))]
+        random.uniform()  # the speed, not changed here
         start = random.integers(song.frames - mixer.samples + 1)
         original = song.read("bass", int(start), mixer.samples)
         ratio = np.linalg.norm(excerpt) / np.linalg.norm(original)
@@ -49,6 +51,18 @@ def test_an_example_is_made_as_promised(mixer, monkeypatch):
     drums = [mixer._excerpt("drums", np.random.default_rng(n)) for n in range(60)]
     left = sum(np.linalg.norm(d[:, 0]) > np.linalg.norm(d[:, 1]) for d in drums)
     assert 15 < left < 45
+
+
+def test_speed_moves_pitch_and_keeps_length(tmp_path):
+    tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1)
+    write_song(tmp_path / "train" / "Tone", dict.fromkeys(("drums", "bass", "other", "vocals"), tone))
+    mixer = Mixer(songs(tmp_path, "train"), "drums", SMALL, seconds=0.5, seed=0, speed=0.12)
+    heard = []
+    for number in range(30):
+        excerpt = mixer._excerpt("drums", np.random.default_rng(number))[:, 0]
+        assert len(excerpt) == mixer.samples
+        heard.append(np.abs(np.fft.rfft(excerpt * np.hanning(len(excerpt)))).argmax() * 2)
+    assert 880 <= min(heard) < 940 and 1060 < max(heard) <= 1120
 
 
 def test_the_mixture_is_the_sum_of_its_sources(mixer):
@@ -130,8 +144,6 @@ def test_a_run_is_not_overwritten(runs, hq_root):
 
 
 def test_no_validation_songs(tmp_path, song):
-    from conftest import write_song
-
     write_song(tmp_path / "train" / "One", song)
     with pytest.raises(KerasepError, match="none of MUSDB's validation songs"):
         train(RECIPES["conv"], "vocals", [tmp_path], tmp_path / "run")
@@ -147,7 +159,7 @@ def test_recipes_are_json_both_ways(name):
 def test_the_thesis_settings():
     recipe = RECIPES["conv"]
     assert (recipe.batch, recipe.seconds, recipe.learning_rate, recipe.weight_decay) == (32, 6.0, 1e-3, 1e-5)
-    assert {target: recipe.epochs[target] for target in ("vocals", "drums", "bass")} == {"vocals": 160, "drums": 75, "bass": 100}
+    assert recipe.epochs == {"vocals": 160, "drums": 75, "bass": 100, "other": 160}
     assert recipe.spectrogram == Spectrogram(44100, 2, 4096, 1024, "hann")
     assert recipe.options == {}
 

@@ -27,6 +27,7 @@ class Recipe:
         steps: steps in an epoch. The thesis' console shows 172: 86 songs x 64 excerpts / 32.
         epochs: epochs of each target.
         learning_rate: at the start.
+        speed: largest relative change of speed and pitch of the sources, see `kerasep.training.data.Mixer`.
         schedule: "constant", or "cosine" down to zero over all steps.
         weight_decay: L2, added to the gradients as PyTorch's Adam does.
     """
@@ -40,6 +41,7 @@ class Recipe:
     steps: int = 172
     epochs: dict[str, int] = field(default_factory=dict)
     learning_rate: float = 1e-3
+    speed: float = 0.0
     schedule: str = "constant"
     weight_decay: float = 1e-5
 
@@ -93,11 +95,12 @@ CONV = Recipe(
 CONV_NORM = Recipe(
     name="conv-norm",
     network="conv",
-    options={"standardise": True, "batch_norm": True, "padding": "same"},
+    options={"standardise": True, "batch_norm": True, "padding": "same", "dropout": 0.2},
     batch=16,
     seconds=3.0,
     steps=100,
     epochs={"vocals": 30, "drums": 30, "bass": 30, "other": 30},
+    speed=0.12,
     schedule="cosine",
     weight_decay=1e-3,
 )

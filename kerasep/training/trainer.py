@@ -61,7 +61,7 @@ def train(recipe: Recipe, target: str, roots: list[Path], output: Path, seed: in
     validation = [song for root in roots for song in songs(root, "validation", progress=True)]
     if not validation:
         raise KerasepError(f"{', '.join(map(str, roots))}: none of MUSDB's validation songs is there to choose by")
-    mixer = Mixer(training, target, recipe.spectrogram, recipe.seconds, seed)
+    mixer = Mixer(training, target, recipe.spectrogram, recipe.seconds, seed, recipe.speed)
     model = build(recipe.network, recipe.spectrogram, recipe.options)
     if recipe.options.get("standardise"):
         _set_statistics(model.get_layer("standardise"), training, recipe)
