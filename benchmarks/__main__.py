@@ -1,10 +1,10 @@
-"""python -m benchmarks separate [--model NAME|FILE] -o FILE.json"""
+"""python -m benchmarks separate [--model NAME|FILE] -o FILE.json, and python -m benchmarks tables"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import separate
+from benchmarks import separate, tables
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT
 
@@ -18,9 +18,12 @@ def main() -> int:
         "--minutes", type=float, nargs="+", default=[0.5, 4, 60], help="lengths of whole files (default: 0.5 4 60)"
     )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    sub.set_defaults(run=lambda given: separate.measure(given.model, given.minutes, given.output))
+    sub = commands.add_parser("tables", help="make the tables of README.md and docs/ anew from docs/results/")
+    sub.set_defaults(run=lambda given: tables.write())
     arguments = parser.parse_args()
     try:
-        separate.measure(arguments.model, arguments.minutes, arguments.output)
+        arguments.run(arguments)
     except KerasepError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1

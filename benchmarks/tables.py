@@ -1,0 +1,124 @@
+"""The tables of README.md and docs/, made from the committed result files: python -m benchmarks tables.
+
+A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; everything in between is replaced.
+"""
+
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+PAGES = ("README.md", "docs/training.md", "docs/performance.md", "kerasep/weights/MODEL_CARD.md")
+TARGETS = ("vocals", "drums", "bass", "other")
+
+
+def write() -> None:
+    """Bring every page up to date."""
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(rendered(path.read_text()))
+
+
+def rendered(text: str) -> str:
+    """A page's text with its tables made anew."""
+    for name, table in TABLES.items():
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        if block.search(text):
+            lines = "\n".join(table())
+            text = block.sub(lambda match, lines=lines: f"{match[1]}{lines}\n{match[2]}", text)
+    return text
+
+
+def _scores() -> list[str]:
+    rows = [
+        ("**`conv`, shipped** (recipe `conv-norm`)", "25 clips of 7 s", _medians("test-conv-norm")),
+        ("the thesis' network and settings, trained as long here (recipe `conv`)", "25 clips of 7 s", _medians("test-conv")),
+        ("mixture / 4, the floor", "25 clips of 7 s", _medians("test-mixture")),
+        ("the thesis' own training of its network, as published", "50 full songs", _result("thesis")["conv"]),
+    ]
+    return _table(("median SDR in dB", "on", *TARGETS), [(name, data, *_numbers(values, 1)) for name, data, values in rows])
+
+
+def _validation() -> list[str]:
+    rows = []
+    for recipe in ("conv-norm", "conv"):
+        runs = {run["target"]: run for run in _result(f"runs-{recipe}")}
+        explained = {target: run["best"]["validation_db"] for target, run in runs.items()}
+        steps = max(len(run["epochs"]) * run["recipe"]["steps"] for run in runs.values())
+        minutes = statistics.mean(sum(epoch["seconds"] for epoch in run["epochs"]) / 60 for run in runs.values())
+        music = steps * runs["vocals"]["recipe"]["batch"] * runs["vocals"]["recipe"]["seconds"] / 3600
+        rows.append((f"`{recipe}`", str(steps), f"{music:.0f} h", f"{minutes:.0f} min", *_numbers(explained, 2)))
+    return _table(("energy explained in dB", "steps", "music heard", "time a target", *TARGETS), rows)
+
+
+def _masks() -> list[str]:
+    rows = []
+    for path in sorted(RESULTS.glob("validation-*.json")):
+        result = json.loads(path.read_text())
+        settings, values = result["settings"], result["median_sdr_db"]
+        mask = f"{settings['mask']}, exponent {settings['exponent']:g}" if settings["mask"] == "ratio" else settings["mask"]
+        mean = statistics.mean(values.values())
+        rows.append((mask, str(settings["wiener"]), *_numbers(values, 2), f"{mean:.2f}"))
+    return _table(("mask", "Wiener iterations", *TARGETS, "mean"), sorted(rows, key=lambda row: -float(row[-1])))
+
+
+def _speed() -> list[str]:
+    parts = _result("separate")["parts"]["samples"]
+    rows = []
+    for name, samples in parts.items():
+        middle = statistics.median(samples)
+        low, high = min(samples), max(samples)
+        rows.append((name, f"{1000 * middle:.1f}", f"{1000 * low:.1f} to {1000 * high:.1f}", f"{1 / middle:.0f}"))
+    return _table(("part", "ms per second of audio, median", "range", "times real time"), rows)
+
+
+def _files() -> list[str]:
+    rows = [
+        (
+            f"{60 * file['minutes']:g} s" if file["minutes"] < 1 else f"{file['minutes']:g} min",
+            f"{file['wall_seconds']:.1f} s",
+            f"{file['cpu_seconds']:.1f} s",
+            f"{60 * file['minutes'] / file['wall_seconds']:.0f}",
+            f"{file['peak_megabytes']:.0f} MB",
+        )
+        for file in _result("separate")["files"]
+    ]
+    return _table(("file", "time", "processor time", "times real time", "peak memory"), rows)
+
+
+def _machine() -> list[str]:
+    result = _result("separate")
+    machine, versions = result["machine"], result["versions"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return [f"Measured on {machine['cores']} cores ({machine['processor']}): {listed}."]
+
+
+TABLES: dict[str, Callable[[], list[str]]] = {
+    "scores": _scores,
+    "validation": _validation,
+    "masks": _masks,
+    "speed": _speed,
+    "files": _files,
+    "machine": _machine,
+}
+
+
+def _result(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _medians(name: str) -> dict[str, float]:
+    return _result(name)["median_sdr_db"]
+
+
+def _numbers(values: dict[str, float], digits: int) -> list[str]:
+    return [f"{values[target]:.{digits}f}" if target in values else "–" for target in TARGETS]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]

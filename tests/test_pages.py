@@ -1,0 +1,59 @@
+"""README and docs say what the result files and the artifact say."""
+
+import json
+import re
+from importlib.util import module_from_spec, spec_from_file_location
+
+import pytest
+from test_design import ROOT
+
+import kerasep
+from kerasep.artifact import Artifact, sha256
+from kerasep.zoo import BUNDLED
+
+# Loaded by its path: the tests run against an installed kerasep, and benchmarks/ is not installed.
+spec = spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+tables = module_from_spec(spec)
+spec.loader.exec_module(tables)
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_tables_are_those_of_the_result_files(page):
+    text = (ROOT / page).read_text()
+    assert "<!-- " in text
+    assert tables.rendered(text) == text, "python -m benchmarks tables"
+
+
+@pytest.mark.parametrize("page", [*tables.PAGES, "docs/design.md"])
+def test_links_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_results_are_of_the_bundled_model():
+    digest = sha256(BUNDLED["conv"])
+    for name in ("test-conv-norm", "separate"):
+        result = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+        assert digest in (result.get("settings", {}).get("model_sha256"), result.get("model", {}).get("sha256")), name
+
+
+def test_the_licence_of_the_weights_is_said_everywhere():
+    manifest = Artifact(BUNDLED["conv"]).manifest
+    assert "non-commercial" in manifest.licence
+    assert "non-commercial" in (ROOT / "README.md").read_text()[:2500]
+    assert "non-commercial" in (ROOT / "kerasep" / "weights" / "LICENSE").read_text()
+
+
+def test_validation_figures_of_card_and_manifest_agree():
+    manifest = Artifact(BUNDLED["conv"]).manifest
+    runs = json.loads((ROOT / "docs" / "results" / "runs-conv-norm.json").read_text())
+    packed = {run["target"]: run["best"]["validation_db"] for run in manifest.details["runs"]}
+    assert packed == {run["target"]: run["best"]["validation_db"] for run in runs}
+
+
+def test_the_bundled_model_is_small_and_described():
+    manifest = Artifact(BUNDLED["conv"]).manifest
+    assert BUNDLED["conv"].stat().st_size < 10e6
+    assert set(manifest.targets) == {"vocals", "drums", "bass", "other"}
+    assert manifest.details["versions"]["kerasep"] == kerasep.__version__
