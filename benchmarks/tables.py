@@ -6,7 +6,7 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; everything in betwe
 import json
 import re
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ def rendered(text: str) -> str:
     for name, table in TABLES.items():
         block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if block.search(text):
-            lines = "\n".join(table())
-            text = block.sub(lambda match, lines=lines: f"{match[1]}{lines}\n{match[2]}", text)
+            text = block.sub(lambda match, table=table: "\n".join([match[1].rstrip(), *table(), match[2]]), text)  # type: ignore[misc]
     return text
 
 
@@ -119,6 +118,6 @@ def _numbers(values: dict[str, float], digits: int) -> list[str]:
     return [f"{values[target]:.{digits}f}" if target in values else "–" for target in TARGETS]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
     lines = [head, tuple("---" for _ in head), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

@@ -137,10 +137,35 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    from kerasep.evaluation import evaluate
+    from kerasep import systems
+    from kerasep.dataset import SOURCES
+    from kerasep.evaluation import evaluate_system
 
-    separator = None if arguments.mixture else _separator(arguments)
-    evaluate(arguments.root, arguments.subset, separator, arguments.output)
+    chosen = tuple(arguments.targets) if arguments.targets else None
+    targets = chosen or SOURCES
+    system: systems.System
+    if arguments.estimates:
+        system = systems.Estimates(arguments.estimates, targets)
+    elif arguments.oracle:
+        system = systems.Oracle(arguments.oracle, arguments.exponent or 1.0, targets)
+    elif arguments.mixture:
+        system = systems.Mixture(targets)
+    else:
+        system = systems.Model(arguments.model, chosen, arguments.mask, arguments.exponent, arguments.wiener)
+    summary = evaluate_system(
+        system,
+        arguments.root,
+        arguments.subset,
+        arguments.output,
+        metrics=arguments.metrics,
+        jobs=arguments.jobs,
+        resume=arguments.resume,
+        is_wav=arguments.is_wav,
+        remix=arguments.remix,
+    )
+    for target, values in summary["median"].items():
+        print(f"{target:>8}", *(f"{metric} {value:6.2f} dB" for metric, value in values.items() if "_" not in metric))
+    print(f"medians of {summary['songs']} songs: {arguments.output}/")
     return 0
 
 
@@ -199,11 +224,21 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("info", info, "Print a model's manifest")
     sub.add_argument("model", metavar="NAME|FILE")
 
-    sub = command("evaluate", evaluate, "Score a model on MUSDB18: SDR per song and target", model=True)
+    sub = command("evaluate", evaluate, "Score a model, or anything else that gives stems, on MUSDB18", model=True)
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18 or MUSDB18-HQ")
     sub.add_argument("--subset", choices=("train", "validation", "test"), default="test", help="(default: %(default)s)")
-    sub.add_argument("--mixture", action="store_true", help="score the mixture shared out evenly instead of a model")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json", help="where the scores go")
+    sub.add_argument(
+        "--is-wav", action="store_true", help="read folders of WAV files alone, where .stem.mp4 files are there too"
+    )
+    sub.add_argument("--remix", action="store_true", help="take the sum of the true stems for the mixture")
+    instead = sub.add_mutually_exclusive_group()
+    instead.add_argument("--estimates", type=Path, metavar="DIR", help="score DIR/<song>/<target>.wav instead of a model")
+    instead.add_argument("--oracle", choices=("irm", "ibm", "mwf"), help="score ideal masks or the ideal filter instead")
+    instead.add_argument("--mixture", action="store_true", help="score the mixture shared out evenly instead")
+    sub.add_argument("--metrics", choices=("sdr", "all"), default="all", help="SDR alone is faster (default: %(default)s)")
+    sub.add_argument("--jobs", type=int, default=1, metavar="N", help="songs at a time (default: %(default)s)")
+    sub.add_argument("--resume", action="store_true", help="go on where an earlier call stopped")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
 
     sub = command("train", train, "Train a network for one target on MUSDB18")
     sub.add_argument("--recipe", default="conv-norm", metavar="NAME", help="(default: %(default)s)")

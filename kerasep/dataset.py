@@ -45,27 +45,42 @@ VALIDATION = frozenset(
 
 @dataclass(frozen=True)
 class Song:
-    """A song as a folder of WAV files. `frames` is the length of its shortest stem in samples."""
+    """A song as a folder of WAV files.
+
+    Attributes:
+        name: as the data set has it.
+        folder: where its WAV files are.
+        rate: sample rate in Hz.
+        frames: length of its shortest stem in samples.
+        remix: take the sum of the sources for the mixture. In MUSDB18's AAC files the mixture is coded by itself and differs
+            from that sum by 28 dB.
+    """
 
     name: str
     folder: Path
     rate: int
     frames: int
+    remix: bool = False
 
     def read(self, stem: str, start: int = 0, frames: int = -1) -> np.ndarray:
         """A slice of a stem, float32 (samples, channels)."""
+        if self.remix and stem == "mixture":
+            frames = min(frames, self.frames - start) if frames >= 0 else self.frames - start
+            return np.sum([self.read(source, start, frames) for source in SOURCES], axis=0)
         with soundfile.SoundFile(self.folder / f"{stem}.wav") as file:
             file.seek(start)
             return file.read(frames, dtype="float32", always_2d=True)
 
 
-def songs(root: Path, subset: str, progress: bool = False) -> list[Song]:
+def songs(root: Path, subset: str, progress: bool = False, is_wav: bool = False, remix: bool = False) -> list[Song]:
     """The songs of a MUSDB folder, sorted by name.
 
     Args:
         root: the data set, with folders `train` and `test`.
         subset: "train" (without the validation songs), "validation" or "test".
         progress: show a bar while .stem.mp4 files are decoded.
+        is_wav: pass .stem.mp4 files over, where a folder holds both forms.
+        remix: see `Song`.
 
     Raises:
         KerasepError: the folder is not MUSDB, or a song is damaged.
@@ -74,16 +89,17 @@ def songs(root: Path, subset: str, progress: bool = False) -> list[Song]:
     if not folder.is_dir():
         raise KerasepError(f"{root}: no folder {folder.name}/ in it: name the root of MUSDB18 or MUSDB18-HQ")
     found = {path.name: path for path in folder.iterdir() if (path / "mixture.wav").is_file()}
-    found |= {path.name.removesuffix(".stem.mp4"): path for path in folder.glob("*.stem.mp4")}
+    if not is_wav:
+        found |= {path.name.removesuffix(".stem.mp4"): path for path in folder.glob("*.stem.mp4")}
     if not found:
         raise KerasepError(f"{folder}: neither song folders with a mixture.wav nor .stem.mp4 files in it")
     if subset != "test":
         found = {name: path for name, path in found.items() if (name in VALIDATION) == (subset == "validation")}
     names = tqdm(sorted(found), desc=f"opening {subset}", unit="song", disable=None if progress else True)
-    return [_open(name, found[name]) for name in names]
+    return [_open(name, found[name], remix) for name in names]
 
 
-def _open(name: str, path: Path) -> Song:
+def _open(name: str, path: Path, remix: bool) -> Song:
     folder = _decoded(path) if path.name.endswith(".stem.mp4") else path
     infos = []
     for stem in STEMS:
@@ -93,7 +109,7 @@ def _open(name: str, path: Path) -> Song:
             raise KerasepError(f"{folder / stem}.wav: missing or no WAV file: fetch the song again") from error
     if len({info.samplerate for info in infos}) > 1 or any(info.channels != 2 for info in infos):
         raise KerasepError(f"{folder}: stems differ in rate or are not stereo: fetch the song again")
-    return Song(name, folder, infos[0].samplerate, min(info.frames for info in infos))
+    return Song(name, folder, infos[0].samplerate, min(info.frames for info in infos), remix)
 
 
 def _decoded(path: Path) -> Path:

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "files"}
 SIGNAL = BASE | {"audio", "spectral", "masking"}
 RUN = SIGNAL | {"artifact", "separator", "zoo"}
-SCORE = RUN | {"dataset", "bsseval", "evaluation", "demo"}
+SCORE = RUN | {"dataset", "systems", "bsseval", "evaluation", "demo"}
 ALLOWED = {  # room: the rooms it may import
     "errors": set(),
     "files": {"errors"},
@@ -21,6 +21,7 @@ ALLOWED = {  # room: the rooms it may import
     "separator": SIGNAL | {"artifact"},
     "dataset": SIGNAL,
     "bsseval": set(),
+    "systems": RUN | {"dataset"},
     "evaluation": SCORE,
     "demo": SCORE,
     "models": {"models", "spectral"},
