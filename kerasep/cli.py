@@ -1,4 +1,4 @@
-"""The commands: `kerasep separate`, `demo`, `models`, `info`, `evaluate`, `train`, `pack`.
+"""The commands: `kerasep separate`, `demo`, `models`, `info`, `evaluate`, `report`, `train`, `pack`.
 
 Exit codes: 0, 1 for work that failed, 2 for a wrong call. Errors are one line each on standard error. What is heavy
 (matplotlib, TensorFlow) is imported by the command that needs it.
@@ -140,6 +140,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from kerasep import systems
     from kerasep.dataset import SOURCES
     from kerasep.evaluation import evaluate_system
+    from kerasep.report import write_report
 
     chosen = tuple(arguments.targets) if arguments.targets else None
     targets = chosen or SOURCES
@@ -165,7 +166,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
     )
     for target, values in summary["median"].items():
         print(f"{target:>8}", *(f"{metric} {value:6.2f} dB" for metric, value in values.items() if "_" not in metric))
-    print(f"medians of {summary['songs']} songs: {arguments.output}/")
+    write_report([arguments.output], arguments.output)
+    print(f"medians of {summary['songs']} songs: {arguments.output}/report.md")
+    return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    from kerasep.report import write_report
+
+    write_report(arguments.scores, arguments.output)
+    print(arguments.output / "report.md")
     return 0
 
 
@@ -239,6 +249,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=int, default=1, metavar="N", help="songs at a time (default: %(default)s)")
     sub.add_argument("--resume", action="store_true", help="go on where an earlier call stopped")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the scores go")
+
+    sub = command("report", report, "Compare scores: tables, pictures, paired differences to the first")
+    sub.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="folders that `kerasep evaluate` wrote")
+    sub.add_argument("-o", "--output", type=Path, default=Path("report"), metavar="DIR", help="(default: %(default)s)")
 
     sub = command("train", train, "Train a network for one target on MUSDB18")
     sub.add_argument("--recipe", default="conv-norm", metavar="NAME", help="(default: %(default)s)")

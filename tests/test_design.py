@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "files"}
 SIGNAL = BASE | {"audio", "spectral", "masking"}
 RUN = SIGNAL | {"artifact", "separator", "zoo"}
-SCORE = RUN | {"dataset", "systems", "bsseval", "evaluation", "demo"}
+SCORE = RUN | {"dataset", "systems", "bsseval", "evaluation", "report", "demo"}
 ALLOWED = {  # room: the rooms it may import
     "errors": set(),
     "files": {"errors"},
@@ -23,6 +23,9 @@ ALLOWED = {  # room: the rooms it may import
     "bsseval": set(),
     "systems": RUN | {"dataset"},
     "evaluation": SCORE,
+    "report": {"bsseval", "errors", "evaluation", "files"},
+    "data": set(),
+    "weights": set(),
     "demo": SCORE,
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},

@@ -1,0 +1,1 @@
+"""Figures of the thesis and of others, and genres, for reports."""
