@@ -1,10 +1,10 @@
-"""python -m benchmarks separate [--model NAME|FILE] -o FILE.json, and python -m benchmarks tables"""
+"""python -m benchmarks separate -o FILE.json, python -m benchmarks scoring -o FILE.json, python -m benchmarks tables"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import separate, tables
+from benchmarks import scoring, separate, tables
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT
 
@@ -19,6 +19,11 @@ def main() -> int:
     )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: separate.measure(given.model, given.minutes, given.output))
+    sub = commands.add_parser("scoring", help="BSSEval: time and memory against museval's")
+    sub.add_argument("--minutes", type=float, nargs="+", default=[0.5, 1, 2], help="lengths for kerasep (default: 0.5 1 2)")
+    sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    sub.set_defaults(run=lambda given: scoring.measure(given.minutes, given.against, given.output))
     sub = commands.add_parser("tables", help="make the tables of README.md and docs/ anew from docs/results/")
     sub.set_defaults(run=lambda given: tables.write())
     arguments = parser.parse_args()

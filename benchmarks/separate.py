@@ -1,7 +1,5 @@
 """Waveform to stems: how long each part takes, and what a whole process takes for files of several lengths."""
 
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -13,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import scipy
 import soundfile
 
-import kerasep
+from benchmarks.machine import describe
 from kerasep import demo
 from kerasep.artifact import sha256
 from kerasep.files import write_json
@@ -33,14 +29,7 @@ REPETITIONS = 15
 def measure(model: str, minutes: list[float], output: Path) -> None:
     """Measure parts and whole processes, print them and write them, every sample, to `output`."""
     result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "processor": _processor(), "system": platform.platform()},
-        "versions": {
-            "kerasep": kerasep.__version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "scipy": scipy.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        **describe("numpy", "scipy", "onnxruntime"),
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},
         "parts": _parts(model),
         "files": [_file(model, length) for length in minutes],
@@ -116,10 +105,3 @@ def _music(seconds: int) -> np.ndarray:
     mixture = np.sum(list(demo.render().values()), axis=0)
     samples = seconds * demo.RATE
     return np.tile(mixture, (1 + samples // len(mixture), 1))[:samples]
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()

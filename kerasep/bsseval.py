@@ -23,7 +23,7 @@ Where the time goes, and what is done about it:
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -35,6 +35,7 @@ from numpy.typing import ArrayLike
 TAPS = 512
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 LAGS_FFT = 8192  # transform of a stretch of signal for the correlations; stretches are TAPS shorter
+STRETCHES = 8  # stretches transformed at a time
 FRAMES = 8  # frames projected at a time
 BINS = 1024  # bins of their spectra at a time, so that they stay in the processor's cache
 
@@ -90,11 +91,11 @@ def evaluate(references: Signals, estimates: Signals, rate: int) -> Scores:
     _check(references, estimates)
     targets = tuple(references)
     # (signals, samples) with the channels of a target side by side
-    refs = np.concatenate([np.asarray(references[t], np.float64).T for t in targets])
-    ests = np.concatenate([np.asarray(estimates[t], np.float64).T for t in targets])
+    signals = _side_by_side([*references.values(), *(estimates[t] for t in targets)])
+    refs, ests = np.split(signals, 2)
     channels = len(refs) // len(targets)
 
-    lags = _correlations(refs, np.concatenate([refs, ests]))  # (references, references + estimates, TAPS)
+    lags = _correlations(refs, signals)  # (references, references + estimates, TAPS)
     among, against = lags[:, : len(refs)], lags[:, len(refs) :]
     gram = _gram(among)
     filters, single = _filters(gram, against, channels)
@@ -115,7 +116,7 @@ def _check(references: Signals, estimates: Signals) -> None:
         raise ValueError(f"references and estimates differ in shape: {', '.join(map(str, sorted(shapes)))}")
     for kind, signals in (("reference", references), ("estimate", estimates)):
         for target, signal in signals.items():
-            if not signal.sum(axis=1).any():
+            if not _mono(signal).any():
                 raise ValueError(f"the {kind} of {target} is silent throughout")
 
 
@@ -128,8 +129,22 @@ def _heard(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.
     sound = []
     for signal in (*references.values(), *estimates.values()):
         count = len(signal) // length
-        sound.append((signal[: count * length].sum(axis=1) != 0).reshape(count, length).any(axis=1))
+        sound.append((_mono(signal[: count * length]) != 0).reshape(count, length).any(axis=1))
     return length, np.all(sound, axis=0)
+
+
+def _mono(signal: np.ndarray) -> np.ndarray:
+    """Sum of the channels, column by column: much faster than along an axis of two."""
+    return sum((signal[:, channel] for channel in range(1, signal.shape[1])), start=signal[:, 0])
+
+
+def _side_by_side(signals: Sequence[np.ndarray]) -> np.ndarray:
+    """Channels as rows, float64 (signals * channels, samples)."""
+    samples, channels = signals[0].shape
+    rows = np.empty((len(signals) * channels, samples))
+    for row in range(len(rows)):
+        rows[row] = signals[row // channels][:, row % channels]
+    return rows
 
 
 def _energy(samples: np.ndarray, length: int) -> np.ndarray:
@@ -147,11 +162,23 @@ def _decibels(signal: ArrayLike, error: ArrayLike) -> np.ndarray:
 def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """sum_n first_i(n) second_j(n + lag) for lags from 0 to TAPS - 1: (signals, samples) twice -> (first, second, TAPS)."""
     stretch = LAGS_FFT - TAPS
+    samples = first.shape[1]
+
+    def products(begin: int) -> np.ndarray:
+        """Cross-spectra of a few stretches, each of `first` against one TAPS longer of `second`: (bins, first, second)."""
+        starts = range(begin, min(begin + STRETCHES * stretch, samples), stretch)
+        a = np.zeros((len(first), len(starts), stretch))
+        b = np.zeros((len(second), len(starts), LAGS_FFT))
+        for number, start in enumerate(starts):
+            a[:, number, : samples - start] = first[:, start : start + stretch]
+            b[:, number, : samples - start] = second[:, start : start + LAGS_FFT]
+        a, b = scipy.fft.rfft(a, LAGS_FFT), scipy.fft.rfft(b)  # (signals, stretches, bins)
+        return np.ascontiguousarray(a.conj().transpose(2, 0, 1)) @ np.ascontiguousarray(b.transpose(2, 1, 0))
+
     total = np.zeros((LAGS_FFT // 2 + 1, len(first), len(second)), complex)
-    for start in range(0, first.shape[1], stretch):
-        a = scipy.fft.rfft(first[:, start : start + stretch], LAGS_FFT)
-        b = scipy.fft.rfft(second[:, start : start + LAGS_FFT], LAGS_FFT)
-        total += np.conj(a.T[:, :, None]) * b.T[:, None, :]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for part in pool.map(products, range(0, samples, STRETCHES * stretch)):
+            total += part
     return scipy.fft.irfft(total, axis=0)[:TAPS].transpose(1, 2, 0)
 
 
