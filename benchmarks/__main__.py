@@ -1,10 +1,10 @@
-"""python -m benchmarks separate -o FILE.json, python -m benchmarks scoring -o FILE.json, python -m benchmarks tables"""
+"""python -m benchmarks COMMAND: separate and scoring measure speed, masks and scores quality, tables renews the pages."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import scoring, separate, tables
+from benchmarks import scores, scoring, separate, tables
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT
 
@@ -24,6 +24,16 @@ def main() -> int:
     sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: scoring.measure(given.minutes, given.against, given.output))
+    sub = commands.add_parser("masks", help="a model's scores on MUSDB18's validation songs by mask and filter")
+    sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    sub.set_defaults(run=lambda given: scores.masks(given.model, given.root, given.output))
+    sub = commands.add_parser("scores", help="models, floor and oracles on MUSDB18's test songs")
+    sub.add_argument("--models", nargs="+", default=[DEFAULT], metavar="NAME|FILE", help="(default: the bundled one)")
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    sub.set_defaults(run=lambda given: scores.scores({Path(m).stem: m for m in given.models}, given.root, given.output))
     sub = commands.add_parser("tables", help="make the tables of README.md and docs/ anew from docs/results/")
     sub.set_defaults(run=lambda given: tables.write())
     arguments = parser.parse_args()

@@ -3,6 +3,7 @@
 A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; everything in between is replaced.
 """
 
+import csv
 import json
 import re
 import statistics
@@ -34,10 +35,11 @@ def rendered(text: str) -> str:
 
 def _scores() -> list[str]:
     rows = [
-        ("**`conv`, shipped** (recipe `conv-norm`)", "25 clips of 7 s", _medians("test-conv-norm")),
-        ("the thesis' network and settings, trained as long here (recipe `conv`)", "25 clips of 7 s", _medians("test-conv")),
-        ("mixture / 4, the floor", "25 clips of 7 s", _medians("test-mixture")),
-        ("the thesis' own training of its network, as published", "50 full songs", _result("thesis")["conv"]),
+        ("**`conv`, shipped** (recipe `conv-norm`)", "25 clips of 7 s", _medians("conv")),
+        ("the thesis' network and settings, trained here (recipe `conv`)", "25 clips of 7 s", _medians("thesis")),
+        ("mixture / 4, the floor", "25 clips of 7 s", _medians("mixture")),
+        ("ideal ratio mask, a ceiling", "25 clips of 7 s", _medians("irm")),
+        ("the thesis' own training of its network, as published", "50 full songs", _published("conv")),
     ]
     return _table(("median SDR in dB", "on", *TARGETS), [(name, data, *_numbers(values, 1)) for name, data, values in rows])
 
@@ -56,9 +58,9 @@ def _validation() -> list[str]:
 
 def _masks() -> list[str]:
     rows = []
-    for path in sorted(RESULTS.glob("validation-*.json")):
+    for path in sorted(RESULTS.glob("masks/*/summary.json")):
         result = json.loads(path.read_text())
-        settings, values = result["settings"], result["median_sdr_db"]
+        settings, values = result["settings"], {target: medians["SDR"] for target, medians in result["median"].items()}
         mask = f"{settings['mask']}, exponent {settings['exponent']:g}" if settings["mask"] == "ratio" else settings["mask"]
         mean = statistics.mean(values.values())
         rows.append((mask, str(settings["wiener"]), *_numbers(values, 2), f"{mean:.2f}"))
@@ -89,6 +91,15 @@ def _files() -> list[str]:
     return _table(("file", "time", "processor time", "times real time", "peak memory"), rows)
 
 
+def _scoring() -> list[str]:
+    rows = [
+        (run["side"], f"{run['seconds_of_audio'] / 60:g} min", f"{run['seconds']:.1f} s", f"{run['peak_megabytes']:.0f} MB")
+        for run in _result("scoring")["runs"]
+    ]
+    ratio = f"In this run museval took {_result('scoring')['ratio']:.0f} times as long as kerasep for the same song."
+    return [*_table(("scorer", "song", "time", "peak memory"), rows), "", ratio]
+
+
 def _machine() -> list[str]:
     result = _result("separate")
     machine, versions = result["machine"], result["versions"]
@@ -102,6 +113,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "masks": _masks,
     "speed": _speed,
     "files": _files,
+    "scoring": _scoring,
     "machine": _machine,
 }
 
@@ -110,8 +122,13 @@ def _result(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def _medians(name: str) -> dict[str, float]:
-    return _result(name)["median_sdr_db"]
+def _medians(system: str) -> dict[str, float]:
+    return {target: medians["SDR"] for target, medians in _result(f"test/{system}/summary")["median"].items()}
+
+
+def _published(model: str) -> dict[str, float]:
+    with (ROOT / "kerasep" / "data" / "thesis_medians.csv").open() as file:
+        return {row["target"]: float(row["SDR"]) for row in csv.DictReader(file) if row["model"] == model}
 
 
 def _numbers(values: dict[str, float], digits: int) -> list[str]:

@@ -42,8 +42,8 @@ def binary_mask(estimates: Spectra, mixture: np.ndarray) -> Spectra:
 def wiener(stems: Spectra, mixture: np.ndarray, iterations: int = 1) -> Spectra:
     """Multichannel Wiener filter, its spatial covariances learnt from the stems by expectation-maximisation.
 
-    A. Nugraha, A. Liutkus and E. Vincent, IEEE/ACM TASLP 2016, section III; conventions and constants as in Open-Unmix. One
-    call is one block of the filter's grid: covariances are taken over its frames. For one or two channels.
+    A. Nugraha, A. Liutkus and E. Vincent, IEEE/ACM TASLP 2016, section III; conventions and constants as in Open-Unmix. Every
+    stretch of FILTER_FRAMES frames, counted from the first one given, has covariances of its own. For one or two channels.
 
     Args:
         stems: a first guess, complex64 (frames, bins, channels) per target.
@@ -55,6 +55,13 @@ def wiener(stems: Spectra, mixture: np.ndarray, iterations: int = 1) -> Spectra:
     """
     if iterations == 0:
         return stems
+    stretches = [slice(start, start + FILTER_FRAMES) for start in range(0, len(mixture), FILTER_FRAMES)]
+    parts = [_filter({t: stem[part] for t, stem in stems.items()}, mixture[part], iterations) for part in stretches]
+    return {target: np.concatenate([part[target] for part in parts]) for target in stems}
+
+
+def _filter(stems: Spectra, mixture: np.ndarray, iterations: int) -> Spectra:
+    """The filter on one stretch."""
     scale = max(1.0, float(np.abs(mixture).max()) / 10)
     filtered = {target: np.empty_like(stem) for target, stem in stems.items()}
     for start in range(0, mixture.shape[1], CHUNK):  # bins do not depend on each other

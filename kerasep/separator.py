@@ -10,7 +10,7 @@ import soxr
 from kerasep.artifact import Artifact, check_mask
 from kerasep.audio import resampled
 from kerasep.errors import KerasepError, UsageError
-from kerasep.masking import FILTER_FRAMES, Spectra, binary_mask, mixture_phase, ratio_mask, wiener
+from kerasep.masking import Spectra, binary_mask, mixture_phase, ratio_mask, wiener
 from kerasep.spectral import Synthesis, stft_blocks
 
 
@@ -112,13 +112,7 @@ class Separator:
             stems = binary_mask(estimates, block)
         else:
             stems = mixture_phase(estimates, block)
-        if self.iterations:
-            for start in range(0, len(block), FILTER_FRAMES):
-                part = slice(start, start + FILTER_FRAMES)
-                filtered = wiener({target: stem[part] for target, stem in stems.items()}, block[part], self.iterations)
-                for target, stem in filtered.items():
-                    stems[target][part] = stem
-        return stems
+        return wiener(stems, block, self.iterations)
 
 
 class _Counted:

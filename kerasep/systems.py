@@ -14,7 +14,7 @@ from kerasep.artifact import sha256
 from kerasep.audio import read
 from kerasep.dataset import SOURCES, Song
 from kerasep.errors import KerasepError
-from kerasep.masking import FILTER_FRAMES, binary_mask, mixture_phase, ratio_mask, wiener
+from kerasep.masking import binary_mask, mixture_phase, ratio_mask, wiener
 from kerasep.separator import Separator
 from kerasep.spectral import Spectrogram, istft, stft
 from kerasep.zoo import load
@@ -137,12 +137,7 @@ class Oracle:
         elif self.kind == "ibm":
             spectra = binary_mask(true, mixture)
         else:
-            spectra = mixture_phase(true, mixture)
-            for start in range(0, len(mixture), FILTER_FRAMES):
-                part = slice(start, start + FILTER_FRAMES)
-                filtered = wiener({t: s[part] for t, s in spectra.items()}, mixture[part])
-                for target, stem in filtered.items():
-                    spectra[target][part] = stem
+            spectra = wiener(mixture_phase(true, mixture), mixture)
         return {t: istft(s, self.spectrogram, song.frames) for t, s in spectra.items()}
 
 

@@ -33,7 +33,7 @@ def test_links_lead_somewhere(page):
 
 def test_results_are_of_the_bundled_model():
     digest = sha256(BUNDLED["conv"])
-    for name in ("test-conv-norm", "separate"):
+    for name in ("test/conv/summary", "separate"):
         result = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
         assert digest in (result.get("settings", {}).get("model_sha256"), result.get("model", {}).get("sha256")), name
 

@@ -1,0 +1,40 @@
+"""The scores that README and docs quote: python -m benchmarks scores --root MUSDB18-7 -o docs/results."""
+
+import shutil
+from pathlib import Path
+
+from kerasep.evaluation import evaluate_system
+from kerasep.report import write_report
+from kerasep.systems import Mixture, Model, Oracle, System
+
+# What might make stems of the estimates; the best on the validation songs is the bundled model's default.
+MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]
+MASKS += [("none", 1.0, 1), ("ratio", 1.0, 1), ("ratio", 2.0, 1)]
+
+
+def masks(model: str, root: Path, output: Path) -> None:
+    """SDR of a model's stems on the validation songs by mask and filter, into OUTPUT/masks/."""
+    for mask, exponent, iterations in MASKS:
+        system = Model(model, None, mask, exponent, iterations)
+        _evaluate(system, root, "validation", output / "masks" / f"{mask}-{exponent:g}-wiener-{iterations}", "sdr")
+
+
+def scores(models: dict[str, str], root: Path, output: Path) -> None:
+    """All metrics of models, floor and oracles on the test songs, into OUTPUT/test/, and a report that compares them.
+
+    Args:
+        models: {name of the folder: model's name or file}, the one that others are compared with first.
+    """
+    systems: dict[str, System] = {name: Model(model) for name, model in models.items()}
+    systems |= {"mixture": Mixture(), "irm": Oracle("irm"), "ibm": Oracle("ibm"), "mwf": Oracle("mwf")}
+    for name, system in systems.items():
+        _evaluate(system, root, "test", output / "test" / name, "all")
+    write_report([output / "test" / name for name in systems], output / "test")
+
+
+def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: str) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    summary = evaluate_system(system, root, subset, folder, metrics=metrics)
+    shutil.rmtree(folder / subset)  # every frame of every song: too much to keep in the repository
+    values = (f"{target} {medians['SDR']:.2f}" for target, medians in summary["median"].items())
+    print(f"{folder.name}: {', '.join(values)}")
