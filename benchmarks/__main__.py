@@ -24,6 +24,11 @@ def main() -> int:
     sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: scoring.measure(given.minutes, given.against, given.output))
+    sub = commands.add_parser("agreement", help="BSSEval against museval on MUSDB18's test songs, every frame")
+    sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    sub.set_defaults(run=_agreement)
     sub = commands.add_parser("masks", help="a model's scores on MUSDB18's validation songs by mask and filter")
     sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
@@ -43,6 +48,12 @@ def main() -> int:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _agreement(given: argparse.Namespace) -> None:
+    from benchmarks import agreement  # imports museval, and so needs ffmpeg
+
+    agreement.measure(given.model, given.root, given.output)
 
 
 if __name__ == "__main__":

@@ -100,6 +100,20 @@ def _scoring() -> list[str]:
     return [*_table(("scorer", "song", "time", "peak memory"), rows), "", ratio]
 
 
+def _agreement() -> list[str]:
+    result = _result("agreement")
+    songs = result["songs"]
+    rows = []
+    for metric in ("SDR", "ISR", "SIR", "SAR"):
+        worst = max(songs, key=lambda row: row["largest_difference_db"][metric])
+        beyond = sum(row["largest_difference_db"][metric] > result["tolerance_db"] for row in songs)
+        rows.append((metric, f"{worst['largest_difference_db'][metric]:.1e}", f"{beyond} of {len(songs)}"))
+    frames = sum(row["frames"] for row in songs)
+    nan = "the same" if all(row["same_nan"] for row in songs) else "not the same"
+    head = ("metric", "largest difference in dB", f"songs with a frame beyond {result['tolerance_db']} dB")
+    return [*_table(head, rows), "", f"{len(songs)} songs and systems, {frames} frames of four targets; NaNs in {nan} places."]
+
+
 def _machine() -> list[str]:
     result = _result("separate")
     machine, versions = result["machine"], result["versions"]
@@ -114,6 +128,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "speed": _speed,
     "files": _files,
     "scoring": _scoring,
+    "agreement": _agreement,
     "machine": _machine,
 }
 
