@@ -1,8 +1,8 @@
 """BSSEval against museval on real clips, frame by frame: python -m benchmarks agreement --root MUSDB18-7 -o FILE.json.
 
-A frame's filters can be ill-conditioned: then a change of the input far below hearing moves museval's own value. Where the two differ
-by more than TOLERANCE, museval is asked again for the same song with its input moved by PERTURBATION, and what it moves by
-is written beside the difference.
+A frame's filters can be ill-conditioned: then a change of the input far below hearing moves museval's own value. Where the
+two differ by more than TOLERANCE, museval is asked again for the same song with its input moved by PERTURBATION, and what it
+moves by is written beside the difference.
 """
 
 from pathlib import Path

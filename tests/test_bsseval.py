@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from kerasep import bsseval
 from kerasep.bsseval import METRICS, evaluate, frame_sdr
+from kerasep.dataset import songs
+from kerasep.systems import Oracle
 
 TARGETS = ("drums", "bass", "other", "vocals")
 RATE = 4000  # frames short enough for museval to be quick
@@ -61,6 +63,13 @@ def test_equals_museval_on_the_demo_song(song):
     total = sum(references.values())
     estimates = {t: 0.9 * r + 0.1 * total + 0.001 * random.normal(size=r.shape) for t, r in references.items()}
     agree(references, estimates, 44100, tolerance=0.001)
+
+
+@pytest.mark.slow
+def test_equals_museval_on_real_clips(clips):
+    for song in songs(clips, "test")[:2]:
+        references = {t: song.read(t, frames=song.frames) for t in TARGETS}
+        agree(references, Oracle("irm").stems(song), song.rate, tolerance=0.02)
 
 
 def test_equals_museval_where_frames_are_silent():

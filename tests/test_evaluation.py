@@ -5,6 +5,7 @@ import json
 import math
 import shutil
 
+import joblib
 import numpy as np
 import pytest
 import soundfile
@@ -87,6 +88,18 @@ def test_jobs_change_nothing(packed, root, tmp_path):
     one = evaluate_system(Model(str(packed)), root, "test", tmp_path / "one", metrics="sdr")
     two = evaluate_system(Model(str(packed)), root, "test", tmp_path / "two", metrics="sdr", jobs=2)
     assert one["median"] == two["median"]
+
+
+def test_a_registered_backend_takes_the_songs(packed, root, tmp_path):
+    """Any backend that joblib knows: here dask's local cluster, in this process."""
+    distributed = pytest.importorskip("distributed")
+    alone = evaluate_system(Model(str(packed)), root, "test", tmp_path / "alone", metrics="sdr")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
+    with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
+        before = cluster.scheduler.transition_counter
+        there = evaluate_system(Model(str(packed)), root, "test", tmp_path / "there", metrics="sdr", jobs=2)
+        assert cluster.scheduler.transition_counter - before >= 3  # the songs went through it
+    assert there["median"] == alone["median"]
 
 
 def write_estimates(root, folder, change=lambda target, samples: samples) -> None:
