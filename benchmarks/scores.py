@@ -1,11 +1,13 @@
-"""The scores that README and docs quote: python -m benchmarks scores --root MUSDB18-7 -o docs/results."""
+"""The results that README and docs quote: records of training runs, scores by mask, scores of systems."""
 
 import shutil
 from pathlib import Path
 
 from kerasep.evaluation import evaluate_system
+from kerasep.files import write_json
 from kerasep.report import write_report
 from kerasep.systems import Mixture, Model, Oracle, System
+from kerasep.training.recipe import load_record
 
 # What might make stems of the estimates; the best on the validation songs is the bundled model's default.
 MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]
@@ -30,6 +32,11 @@ def scores(models: dict[str, str], root: Path, output: Path) -> None:
     for name, system in systems.items():
         _evaluate(system, root, "test", output / "test" / name, "all")
     write_report([output / "test" / name for name in systems], output / "test")
+
+
+def runs(folders: list[Path], output: Path) -> None:
+    """The records of training runs in one file."""
+    write_json(output, [load_record(folder) for folder in folders])
 
 
 def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: str) -> None:

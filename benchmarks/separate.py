@@ -39,7 +39,7 @@ def measure(model: str, minutes: list[float], output: Path) -> None:
 
 def _parts(model: str) -> dict[str, Any]:
     """Each part on its own and the whole, interleaved so that a slow moment of the machine hits all alike."""
-    separator = Separator(load(model), iterations=0)
+    separator = Separator(load(model), wiener=0)
     audio = _music(SECONDS)
     spectrogram = separator.manifest.spectrogram
     spectrum = stft(audio, spectrogram)

@@ -6,6 +6,7 @@ Exit codes: 0, 1 for work that failed, 2 for a wrong call. Errors are one line e
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -185,6 +186,7 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.recipe not in RECIPES:
         raise UsageError(f"unknown recipe {arguments.recipe!r}: choose from {', '.join(RECIPES)}")
     recipe = RECIPES[arguments.recipe].override(arguments.set)
+    _quiet_tensorflow()
     from kerasep.training.trainer import train
 
     train(recipe, arguments.target, arguments.root, arguments.output, arguments.seed)
@@ -192,12 +194,18 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def pack(arguments: argparse.Namespace) -> int:
+    _quiet_tensorflow()
     from kerasep.conversion import pack
 
     manifest = pack(arguments.runs, arguments.output, arguments.licence, arguments.mask, arguments.exponent, arguments.wiener)
     error = manifest.details["parity"]["max_relative_error"]
     print(f"{arguments.output}: {', '.join(manifest.targets)}; differs from Keras by {error:.1e} at most")
     return 0
+
+
+def _quiet_tensorflow() -> None:
+    """Its notes about the processor would stand between the lines of the progress bar; errors still come."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def _separator(arguments: argparse.Namespace) -> Separator:

@@ -56,7 +56,7 @@ def run(separator: Separator, output: Path) -> None:
     stems = separator.separate(mixture, RATE)
     for name, samples in {"mixture": mixture, **stems}.items():
         with replacing(output / f"{name}.wav") as partial:
-            soundfile.write(partial, np.clip(samples, -1, 1), RATE, "PCM_16")
+            soundfile.write(partial, samples, RATE, "FLOAT")
     with replacing(output / "demo.png") as partial:
         picture(mixture, stems, partial)
     known = {target: references[target] for target in stems if target in references}

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import soxr
 
+from kerasep import masking
 from kerasep.artifact import Artifact, check_mask
 from kerasep.audio import resampled
 from kerasep.errors import KerasepError, UsageError
-from kerasep.masking import Spectra, binary_mask, mixture_phase, ratio_mask, wiener
 from kerasep.spectral import Synthesis, stft_blocks
 
 
@@ -23,7 +23,7 @@ class Separator:
         targets: Iterable[str] | None = None,
         mask: str | None = None,
         exponent: float | None = None,
-        iterations: int | None = None,
+        wiener: int | None = None,
     ) -> None:
         """
         Args:
@@ -31,17 +31,17 @@ class Separator:
             targets: which stems to give, all if None.
             mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
             exponent: of the ratio mask.
-            iterations: of the Wiener filter, 0 for none. With a filter the mask only makes its start.
+            wiener: iterations of the Wiener filter, 0 for none. With a filter the mask only makes its start.
 
         Raises:
             UsageError: an unknown target or mask, or a number out of range.
         """
         self.artifact = artifact
         self.manifest = artifact.manifest
-        self.targets = self.manifest.targets if targets is None else tuple(targets)
+        self.targets = self.manifest.targets if targets is None else tuple(dict.fromkeys(targets))
         self.mask = self.manifest.mask if mask is None else mask
         self.exponent = self.manifest.exponent if exponent is None else exponent
-        self.iterations = self.manifest.wiener if iterations is None else iterations
+        self.wiener = self.manifest.wiener if wiener is None else wiener
         for target in self.targets:
             if target not in self.manifest.targets:
                 raise UsageError(f"unknown target {target!r}: {self.manifest.name} has {', '.join(self.manifest.targets)}")
@@ -49,8 +49,8 @@ class Separator:
             check_mask(self.mask, self.exponent)
         except ValueError as error:
             raise UsageError(str(error)) from error
-        if self.iterations < 0:
-            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.iterations}")
+        if self.wiener < 0:
+            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener}")
 
     def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
         """Separate a whole signal.
@@ -98,21 +98,21 @@ class Separator:
                 yield dict(zip(self.targets, ready, strict=True))
         yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
 
-    def stems(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> Spectra:
+    def stems(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masking.Spectra:
         """Complex stems of a block of frames, given the frames before and after it; all (frames, bins, channels)."""
         # A mask or filter shares the mixture out among all targets, wanted or not.
-        alone = self.mask == "none" and self.iterations == 0
+        alone = self.mask == "none" and self.wiener == 0
         stretch = np.abs(np.concatenate([before, block, after]))
         estimates = self.artifact.predict(stretch, self.targets if alone else None)
         inner = slice(len(before), len(before) + len(block))
         estimates = {target: estimate[inner] for target, estimate in estimates.items()}
         if self.mask == "ratio":
-            stems = ratio_mask(estimates, block, self.exponent)
+            stems = masking.ratio_mask(estimates, block, self.exponent)
         elif self.mask == "binary":
-            stems = binary_mask(estimates, block)
+            stems = masking.binary_mask(estimates, block)
         else:
-            stems = mixture_phase(estimates, block)
-        return wiener(stems, block, self.iterations)
+            stems = masking.mixture_phase(estimates, block)
+        return masking.wiener(stems, block, self.wiener)
 
 
 class _Counted:

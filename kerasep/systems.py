@@ -48,7 +48,7 @@ class Model:
     chosen: tuple[str, ...] | None = None
     mask: str | None = None
     exponent: float | None = None
-    iterations: int | None = None
+    wiener: int | None = None
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class Model:
             "model_sha256": sha256(separator.artifact.path),
             "mask": separator.mask,
             "exponent": separator.exponent,
-            "wiener": separator.iterations,
+            "wiener": separator.wiener,
         }
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
@@ -77,7 +77,7 @@ class Model:
 @lru_cache(maxsize=1)
 def _opened(model: Model) -> Separator:
     """The separator, opened once in each process."""
-    return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.iterations)
+    return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,13 @@ that ends.
 
 import json
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from kerasep.errors import KerasepError, UsageError
 from kerasep.spectral import Spectrogram
+
+RECORD = "run.json"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,22 @@ class Recipe:
             except ValueError:
                 place[last] = text
         return self.from_json(values)
+
+
+def load_record(run: Path) -> dict[str, Any]:
+    """The record of a run folder, its recipe checked.
+
+    Raises:
+        KerasepError: the folder holds no run, or its record is damaged.
+    """
+    try:
+        record = json.loads((run / RECORD).read_text())
+        Recipe.from_json(record["recipe"])
+    except FileNotFoundError as error:
+        raise KerasepError(f"{run}: holds no finished run ({RECORD} is missing): train one first") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise KerasepError(f"{run / RECORD}: damaged ({error}): train it again") from error
+    return record
 
 
 CONV = Recipe(

@@ -3,7 +3,6 @@
 A run is a folder: `run.json` (recipe, versions, seed, losses and time of every epoch) and `best.weights.h5`.
 """
 
-import json
 import math
 import platform
 import time
@@ -22,10 +21,9 @@ from kerasep.files import write_json
 from kerasep.models import build
 from kerasep.spectral import stft
 from kerasep.training.data import Mixer, whole_songs
-from kerasep.training.recipe import Recipe
+from kerasep.training.recipe import RECORD, Recipe, load_record
 
 WEIGHTS = "best.weights.h5"
-RECORD = "run.json"
 
 
 class L2Adam(keras.optimizers.Adam):
@@ -133,15 +131,16 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
     Raises:
         KerasepError: the folder holds no run, or its weights do not fit.
     """
+    record = load_record(run)
+    recipe = Recipe.from_json(record["recipe"])
+    if not (run / WEIGHTS).exists():
+        raise KerasepError(f"{run}: holds no finished run ({WEIGHTS} is missing): train one first")
     try:
-        record = json.loads((run / RECORD).read_text())
-        recipe = Recipe.from_json(record["recipe"])
         model = build(recipe.network, recipe.spectrogram, recipe.options)
         model.load_weights(run / WEIGHTS)
-    except FileNotFoundError as error:
-        raise KerasepError(f"{run}: holds no finished run ({error.filename} is missing): train one first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KerasepError(f"{run}: its record or weights are damaged ({error}): train it again") from error
+        reason = str(error).splitlines()[0]
+        raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
     return record, model
 
 
