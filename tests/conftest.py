@@ -7,8 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 from kerasep import demo
+
+# Machines that run tests are shared: how long an example takes says nothing there.
+settings.register_profile("kerasep", deadline=None)
+settings.load_profile("kerasep")
 
 SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=6", "options.horizontal=5", "options.hidden=8"]
 SHORT = ["batch=2", "seconds=0.5", "steps=2"]

@@ -146,7 +146,7 @@ def test_equal_channels_are_shared_out_not_refused(monkeypatch):
         assert np.abs(ours - expected[metric]).max() < 1e-6, metric
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 999), st.floats(0.1, 10))
 def test_scaling_an_estimate_leaves_sir_and_sar_alone(seed, gain):
     references, estimates = made_up(seed, TARGETS[:2])
@@ -158,7 +158,7 @@ def test_scaling_an_estimate_leaves_sir_and_sar_alone(seed, gain):
     assert np.allclose(before.frames["drums"]["SDR"], after.frames["drums"]["SDR"])
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 999), st.permutations(TARGETS))
 def test_the_order_of_targets_changes_nothing(seed, order):
     references, estimates = made_up(seed, samples=2 * RATE)

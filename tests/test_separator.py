@@ -45,7 +45,7 @@ def test_blocks_leave_no_trace(artifact, samples, iterations):
         assert agreement(expected[target], stem) >= 60
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_pieces_do_not_matter(artifact, data):
     audio = noise(data.draw(st.integers(1, 60_000)))
