@@ -52,8 +52,8 @@ class Song:
         folder: where its WAV files are.
         rate: sample rate in Hz.
         frames: length of its shortest stem in samples.
-        remix: take the sum of the sources for the mixture. In MUSDB18's AAC files the mixture is coded by itself and differs
-            from that sum by 28 dB.
+        remix: take the sum of the sources for the mixture, from which the mixture in MUSDB18's AAC files, coded by itself,
+            differs.
     """
 
     name: str

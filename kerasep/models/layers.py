@@ -1,7 +1,7 @@
 """Layers that span every frequency bin, as convolutions in their weights and as matrix products in their arithmetic.
 
 A convolution whose kernel covers all bins of a frame is one product of the flattened frame with the flattened kernel.
-Written as Conv2D the same arithmetic trains 13 to 18 times slower on a CPU, so these layers keep a convolution's kernel
+Written as Conv2D the same arithmetic trains many times slower on a CPU, so these layers keep a convolution's kernel
 (shape, name, initial values) and compute the product. Spectrograms are (batch, frames, bins, channels), features are
 (batch, frames, filters).
 """

@@ -108,9 +108,8 @@ CONV = Recipe(
     epochs={"vocals": 160, "drums": 75, "bass": 100, "other": 160},  # table 5-6; "other" is not in it: as the vocals
 )
 
-# Standardised input and batch normalisation: +0.4 dB (see docs/training.md). Excerpts of 3 s, because the network sees
-# 0.7 s and twice as many songs in a batch say more; a cosine, because a constant rate overfits after some 500 steps of the
-# 15 minutes of music it was made for.
+# Excerpts of 3 s, because the network sees 0.7 s and twice as many songs in a batch say more. Changes of speed, dropout and
+# more decay, because it was made for 15 minutes of music and would learn them by heart. See docs/training.md.
 CONV_NORM = Recipe(
     name="conv-norm",
     network="conv",
