@@ -1,6 +1,8 @@
 """BSSEval against the museval package, and what must hold for any signals."""
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +56,14 @@ def agree(references, estimates, rate, tolerance=1e-6) -> None:
 @pytest.mark.parametrize("targets", [TARGETS, TARGETS[:2]])
 def test_equals_museval(channels, targets):
     agree(*made_up(0, targets, channels=channels), RATE)
+
+
+def test_equals_what_museval_once_gave():
+    golden = json.loads((Path(__file__).parent / "golden" / "museval.json").read_text())["scores"]  # tests/make_golden.py
+    references, estimates = made_up(0)
+    scores = evaluate(references, estimates, RATE)
+    for metric in METRICS:
+        assert np.abs(np.stack([scores.frames[t][metric] for t in TARGETS]) - golden[metric]).max() < 1e-6, metric
 
 
 def test_equals_museval_on_the_demo_song(song):
