@@ -74,8 +74,9 @@ def _file(model: str, minutes: float) -> dict[str, Any]:
         path = Path(folder) / "song.wav"
         block = (_music(30) * 32767).astype(np.int16)
         with soundfile.SoundFile(path, "w", demo.RATE, 2, "PCM_16") as file:
-            for _ in range(round(2 * minutes)):
-                file.write(block)
+            samples = round(60 * minutes * demo.RATE)
+            for written in range(0, samples, len(block)):
+                file.write(block[: samples - written])
         command = [sys.executable, "-c", CHILD, "separate", str(path), "-o", folder, "--model", model]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()

@@ -77,11 +77,11 @@ def evaluate_system(
     }
     _claim(output, head, resume)
 
-    todo = [song for song in found if not _place(output, subset, song).exists()]
+    waiting = [song for song in found if not _place(output, subset, song).exists()]
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    results = parallel(joblib.delayed(_score)(song, system, metrics) for song in todo)
+    results = parallel(joblib.delayed(_score)(song, system, metrics) for song in waiting)
     failed = []
-    for song, result in tqdm(results, total=len(todo), desc=f"scoring {system.name}", unit="song", disable=None):
+    for song, result in tqdm(results, total=len(waiting), desc=f"scoring {system.name}", unit="song", disable=None):
         if isinstance(result, str):
             failed.append(f"{song.name}: {result}")
         else:
