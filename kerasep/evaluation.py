@@ -70,6 +70,7 @@ def evaluate_system(
     head = {
         "system": system.name,
         "settings": system.settings(),
+        "manifest": system.manifest(),
         "targets": list(system.targets),
         "subset": subset,
         "metrics": metrics,

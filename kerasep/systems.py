@@ -35,6 +35,10 @@ class System(Protocol):
         """All that decides its scores, as JSON values."""
         ...
 
+    def manifest(self) -> dict[str, Any]:
+        """A model's manifest, nothing for what has none."""
+        ...
+
     def stems(self, song: Song) -> dict[str, np.ndarray]:
         """Estimated stems of a song, each float32 (samples, channels)."""
         ...
@@ -67,6 +71,9 @@ class Model:
             "wiener": separator.wiener,
         }
 
+    def manifest(self) -> dict[str, Any]:
+        return self._separator().manifest.to_json()
+
     def stems(self, song: Song) -> dict[str, np.ndarray]:
         return self._separator().separate(song.read("mixture", frames=song.frames), song.rate)
 
@@ -80,8 +87,13 @@ def _opened(model: Model) -> Separator:
     return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener)
 
 
+class _WithoutManifest:
+    def manifest(self) -> dict[str, Any]:
+        return {}
+
+
 @dataclass(frozen=True)
-class Estimates:
+class Estimates(_WithoutManifest):
     """Stems that any program wrote: FOLDER/<song>/<target>.wav, or FOLDER/<subset>/<song>/<target>.wav as museval has it."""
 
     folder: Path
@@ -108,7 +120,7 @@ class Estimates:
 
 
 @dataclass(frozen=True)
-class Oracle:
+class Oracle(_WithoutManifest):
     """The best that masks or the Wiener filter could do: they are given the true stems' magnitudes.
 
     Attributes:
@@ -142,7 +154,7 @@ class Oracle:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(_WithoutManifest):
     """The floor: the mixture shared out evenly."""
 
     targets: tuple[str, ...] = SOURCES

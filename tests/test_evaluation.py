@@ -34,6 +34,7 @@ def test_evaluate_writes_scores(packed, root, tmp_path, capsys):
     assert "medians of 3 songs" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["songs"], summary["system"], summary["settings"]["mask"]) == (3, "small", "ratio")
+    assert summary["manifest"]["spectrogram"]["fft"] == 256
     with (out / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["track", "target", "SDR", "SDR_whole"]
