@@ -70,6 +70,8 @@ class Manifest:
                 raise ValueError(f"{key} must be an integer of at least {low}, not {value!r}")
         if self.block_frames % FILTER_FRAMES or self.context_frames > self.block_frames:
             raise ValueError(f"block_frames must be a multiple of {FILTER_FRAMES} and at least context_frames")
+        if not self.spectrogram.invertible:
+            raise ValueError(f"spectrogram hop {self.spectrogram.hop} must divide fft at least four times")
         check_mask(self.mask, self.exponent)
 
     def to_json(self) -> dict[str, Any]:

@@ -186,10 +186,28 @@ def train(arguments: argparse.Namespace) -> int:
     if arguments.recipe not in RECIPES:
         raise UsageError(f"unknown recipe {arguments.recipe!r}: choose from {', '.join(RECIPES)}")
     recipe = RECIPES[arguments.recipe].override(arguments.set)
+    targets = tuple(dict.fromkeys(arguments.target))
     _quiet_tensorflow()
-    from kerasep.training.trainer import train
+    from kerasep.training.trainer import dry_run, train
 
-    train(recipe, arguments.target, arguments.root, arguments.output, arguments.seed)
+    if arguments.dry_run:
+        print(dry_run(recipe, targets, arguments.root, arguments.seed, arguments.devices))
+        return 0
+    if arguments.output is None:
+        raise UsageError("name the run's folder with -o, or try it with --dry-run")
+    record = train(
+        recipe,
+        targets,
+        arguments.root,
+        arguments.output,
+        seed=arguments.seed,
+        resume=arguments.resume,
+        devices=arguments.devices,
+        tensorboard=arguments.tensorboard,
+    )
+    best = record["best"]
+    explained = ", ".join(f"{target} {value:.2f} dB" for target, value in best["targets"].items())
+    print(f"{arguments.output}: best after epoch {best['epoch']} of {len(record['epochs'])}: {explained} explained")
     return 0
 
 
@@ -262,15 +280,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="folders that `kerasep evaluate` wrote")
     sub.add_argument("-o", "--output", type=Path, default=Path("report"), metavar="DIR", help="(default: %(default)s)")
 
-    sub = command("train", train, "Train a network for one target on MUSDB18")
+    sub = command("train", train, "Train a network for one target, or for several together, on MUSDB18")
     sub.add_argument("--recipe", default="conv-norm", metavar="NAME", help="(default: %(default)s)")
-    sub.add_argument("--target", required=True, choices=("vocals", "drums", "bass", "other"))
+    sub.add_argument("--target", required=True, nargs="+", choices=("vocals", "drums", "bass", "other"))
     sub.add_argument("--root", type=Path, required=True, nargs="+", metavar="DIR", help="MUSDB18 or MUSDB18-HQ folders")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="the run's folder")
+    sub.add_argument("-o", "--output", type=Path, metavar="RUN", help="the run's folder")
     sub.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, as in --set batch=16")
 
-    sub = command("pack", pack, "Pack trained runs, one per target, into one ONNX file")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in the folder, whatever stopped it")
+    sub.add_argument("--devices", type=int, metavar="N", help="GPUs that share a batch (default: all)")
+    sub.add_argument("--tensorboard", action="store_true", help="write for TensorBoard too, into RUN/tensorboard")
+    sub.add_argument("--dry-run", action="store_true", help="describe the run after ten steps of it; write nothing")
+
+    sub = command("pack", pack, "Pack trained runs, which have each other targets, into one ONNX file")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     sub.add_argument("--licence", default="not stated: ask whoever trained it", help="terms of use, in a line")

@@ -21,7 +21,7 @@ from kerasep.artifact import INPUT, KEY, Artifact, Manifest, sha256
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import replacing, write_json
 from kerasep.masking import FILTER_FRAMES
-from kerasep.models import NETWORKS
+from kerasep.models import context
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import WEIGHTS, load_run
@@ -49,18 +49,18 @@ def pack(
     """
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: name the artifact .onnx")
-    records, models = _load(runs)
+    records, networks = _load(runs)
     recipes = [Recipe.from_json(record["recipe"]) for record in records]
     spectrogram = recipes[0].spectrogram
-    context, minimum = np.max([NETWORKS[r.network].context(**r.options) for r in recipes], axis=0).tolist()
+    contexts = [context(recipe.network, recipe.options) for recipe in recipes]
     manifest = Manifest(
         name=output.stem,
-        targets=tuple(models),
+        targets=tuple(target for record in records for target in record["targets"]),
         spectrogram=spectrogram,
         block_frames=FILTER_FRAMES,
-        context_frames=context,
-        context_exact=True,
-        minimum_frames=minimum,
+        context_frames=max(needed.frames for needed in contexts),
+        context_exact=all(needed.exact for needed in contexts),
+        minimum_frames=max(needed.minimum for needed in contexts),
         mask=mask,
         exponent=exponent,
         wiener=wiener,
@@ -78,10 +78,10 @@ def pack(
             },
         },
     )
-    graph = to_onnx(models, spectrogram)
+    graph = to_onnx(networks, spectrogram)
     with replacing(output) as partial:
         _save(graph, manifest, partial)
-        parity = measure_parity(Artifact(partial), models)
+        parity = measure_parity(Artifact(partial), networks)
         if not parity["max_relative_error"] <= TOLERANCE:
             raise KerasepError(f"{output}: ONNX Runtime differs from Keras by {parity['max_relative_error']:.1e}: not written")
         manifest = replace(manifest, details=manifest.details | {"parity": parity})
@@ -92,14 +92,14 @@ def pack(
     return manifest
 
 
-def to_onnx(models: dict[str, keras.Model], spectrogram: Spectrogram) -> onnx.ModelProto:
+def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram) -> onnx.ModelProto:
     """One graph for several networks on the same input, its outputs named by target; batch and frames are dynamic."""
     shape = (None, None, spectrogram.bins, spectrogram.channels)
     signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
 
     @tf.function(input_signature=signature)
     def together(mixture):
-        return {target: model(mixture, training=False) for target, model in models.items()}
+        return {target: output for network in networks for target, output in network(mixture, training=False).items()}
 
     graph, _ = tf2onnx.convert.from_function(together, input_signature=signature, opset=OPSET)
     for value in (*graph.graph.input, *graph.graph.output):
@@ -109,7 +109,7 @@ def to_onnx(models: dict[str, keras.Model], spectrogram: Spectrogram) -> onnx.Mo
     return graph
 
 
-def measure_parity(artifact: Artifact, models: dict[str, keras.Model]) -> dict[str, Any]:
+def measure_parity(artifact: Artifact, networks: Sequence[keras.Model]) -> dict[str, Any]:
     """The largest max|onnx - keras| / max|keras| over targets, on noise with music's slope, at several lengths."""
     random = np.random.default_rng(0)
     manifest = artifact.manifest
@@ -119,29 +119,31 @@ def measure_parity(artifact: Artifact, models: dict[str, keras.Model]) -> dict[s
         slope = 100 / (1 + np.arange(manifest.spectrogram.bins))[:, None]
         magnitudes = (random.rayleigh(size=shape) * slope).astype(np.float32)
         outputs = artifact.predict(magnitudes)
-        for target, model in models.items():
-            expected = np.asarray(model(magnitudes[None], training=False))[0]
+        expectations = {t: e for network in networks for t, e in network(magnitudes[None], training=False).items()}
+        for target, output in expectations.items():
+            expected = np.asarray(output)[0]
             error = float(np.abs(outputs[target] - expected).max() / max(float(np.abs(expected).max()), 1e-12))
             worst = max(worst, error)
     return {"max_relative_error": worst, "frames": list(lengths)}
 
 
-def _load(runs: Sequence[Path]) -> tuple[list[dict[str, Any]], dict[str, keras.Model]]:
+def _load(runs: Sequence[Path]) -> tuple[list[dict[str, Any]], list[keras.Model]]:
     records: list[dict[str, Any]] = []
-    models: dict[str, keras.Model] = {}
+    networks: list[keras.Model] = []
     for run in runs:
-        record, model = load_run(run)
-        if record["target"] in models:
-            raise KerasepError(f"{run}: a second run for {record['target']}: name one run per target")
+        record, network = load_run(run)
+        taken = {target for earlier in records for target in earlier["targets"]}
+        if again := [target for target in record["targets"] if target in taken]:
+            raise KerasepError(f"{run}: a second run for {again[0]}: name one run per target")
         if records and record["recipe"]["spectrogram"] != records[0]["recipe"]["spectrogram"]:
             raise KerasepError(f"{run}: trained on another spectrogram than {runs[0]}: they cannot share an input")
         records.append(record)
-        models[record["target"]] = model
-    return records, models
+        networks.append(network)
+    return records, networks
 
 
 def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
-    kept = {key: record[key] for key in ("target", "recipe", "seed", "parameters", "best", "started")}
+    kept = {key: record[key] for key in ("targets", "recipe", "seed", "parameters", "best", "started")}
     seconds = sum(epoch["seconds"] for epoch in record["epochs"])
     songs = {subset: len(names) for subset, names in record["songs"].items()}
     return kept | {"songs": songs, "seconds": round(seconds), "weights_sha256": sha256(run / WEIGHTS)}

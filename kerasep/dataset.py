@@ -9,6 +9,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+import wave
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from kerasep.audio import decode_streams
+from kerasep.audio import BLOCK, decode_streams
 from kerasep.errors import KerasepError
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
@@ -71,6 +73,34 @@ class Song:
             file.seek(start)
             return file.read(frames, dtype="float32", always_2d=True)
 
+    def pcm(self, stem: str, start: int, frames: int) -> np.ndarray:
+        """A slice of a stem as 16-bit samples, int16 (samples, 2). Most files hold just that: these are read as they are.
+
+        Raises:
+            OSError, EOFError, ValueError: the file is not there, or damaged, or ends before the slice does.
+        """
+        path = self.folder / f"{stem}.wav"
+        try:
+            with wave.open(str(path)) as file:
+                if file.getsampwidth() != 2:
+                    raise wave.Error("not 16 bits")
+                file.setpos(start)
+                samples = np.frombuffer(file.readframes(frames), "<i2").reshape(-1, file.getnchannels())
+        except wave.Error:  # another kind of WAV, or none
+            try:
+                samples = np.rint(32767 * np.clip(self.read(stem, start, frames), -1, 1)).astype(np.int16)
+            except soundfile.LibsndfileError as error:
+                raise ValueError(str(error)) from error
+        if len(samples) != frames:
+            raise EOFError(f"ends {frames - len(samples)} samples early")
+        return samples
+
+    def blocks(self, stem: str, channels: int) -> Iterator[np.ndarray]:
+        """A stem in pieces, float32 (samples, channels), averaged to one channel where one is asked for."""
+        for start in range(0, self.frames, BLOCK):
+            samples = self.read(stem, start, min(BLOCK, self.frames - start))
+            yield samples if channels == 2 else samples.mean(axis=1, keepdims=True)
+
 
 def songs(root: Path, subset: str, progress: bool = False, is_wav: bool = False, remix: bool = False) -> list[Song]:
     """The songs of a MUSDB folder, sorted by name.
@@ -109,6 +139,9 @@ def _open(name: str, path: Path, remix: bool) -> Song:
             raise KerasepError(f"{folder / stem}.wav: missing or no WAV file: fetch the song again") from error
     if len({info.samplerate for info in infos}) > 1 or any(info.channels != 2 for info in infos):
         raise KerasepError(f"{folder}: stems differ in rate or are not stereo: fetch the song again")
+    if max(info.frames for info in infos) > min(info.frames for info in infos) + infos[0].samplerate // 10:
+        seconds = ", ".join(f"{stem} {info.frames / info.samplerate:.1f} s" for stem, info in zip(STEMS, infos, strict=True))
+        raise KerasepError(f"{folder}: stems differ in length ({seconds}): fetch the song again")
     return Song(name, folder, infos[0].samplerate, min(info.frames for info in infos), remix)
 
 

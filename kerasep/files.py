@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         KerasepError: the folder cannot be written to.
     """
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}{path.suffix}")
+    partial = path.with_name(f".partial-{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

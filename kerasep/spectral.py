@@ -30,8 +30,7 @@ class Spectrogram:
         rate: sample rate in Hz.
         channels: audio channels the network takes (1 or 2).
         fft: samples in a window.
-        hop: samples from one frame to the next. It divides `fft` at least four times: with less overlap the last samples
-            of a song would be seen through the end of a window alone, where dividing by the window is ill-conditioned.
+        hop: samples from one frame to the next; it divides `fft` at least twice.
         window: "hann" or "blackmanharris".
 
     Raises:
@@ -51,8 +50,8 @@ class Spectrogram:
                 raise ValueError(f"spectrogram {name} must be a positive integer, not {value!r}")
         if self.channels > 2:
             raise ValueError(f"spectrogram channels must be 1 or 2, not {self.channels}")
-        if self.fft % 2 or self.fft % self.hop or self.fft < 4 * self.hop:
-            raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least four times")
+        if self.fft % 2 or self.fft % self.hop or self.fft < 2 * self.hop:
+            raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least twice")
         if self.window not in WINDOWS:
             raise ValueError(f"unknown window {self.window!r}: choose from {', '.join(WINDOWS)}")
 
@@ -60,6 +59,12 @@ class Spectrogram:
     def bins(self) -> int:
         """Frequencies from 0 Hz to half the rate, both included."""
         return self.fft // 2 + 1
+
+    @property
+    def invertible(self) -> bool:
+        """Whether `istft` gives a signal back to its end. With less overlap than this its last samples would be seen through
+        the end of a window alone, where dividing by the window is ill-conditioned."""
+        return self.fft >= 4 * self.hop
 
     def frames(self, samples: int) -> int:
         """Frames of a signal of so many samples."""

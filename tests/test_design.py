@@ -37,7 +37,7 @@ ALLOWED = {  # room: the rooms it may import
 HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "torch", "jax"}
 MAY_BE_HEAVY = {
     "models": {"keras"},
-    "training": {"keras", "tensorflow"},
+    "training": {"keras", "tensorflow", "jax"},
     "conversion": {"keras", "tensorflow", "tf2onnx", "onnx"},
 }
 

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kerasep.models import build
+from kerasep.models import build, context
 from kerasep.models.conv import TAPS, conv
-from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.models.layers import HorizontalConvTranspose, Rescale, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.models.openunmix import openunmix
 from kerasep.spectral import Spectrogram
 
 BINS, CHANNELS, FRAMES = 129, 2, 23
+SMALL = Spectrogram(fft=256, hop=64)
 
 
 def values(*shape: int) -> np.ndarray:
@@ -55,7 +57,7 @@ def test_horizontal_transpose_is_conv1dtranspose(padding):
 
 def test_conv_is_the_thesis_network_in_plain_convolutions():
     """The whole of figure 4-9 from Keras' own two-dimensional layers, with the same weights."""
-    ours = conv(BINS, CHANNELS)
+    ours = conv(SMALL)
     mixture = keras.Input((None, BINS, CHANNELS))
     x = layers.Conv2D(50, (1, BINS), activation="relu")(mixture)
     x = layers.Conv2D(30, (15, 1), activation="relu")(x)
@@ -72,21 +74,21 @@ def test_conv_is_the_thesis_network_in_plain_convolutions():
 
 
 def test_parameters_are_the_thesis():
-    assert build("conv", Spectrogram(), {}).count_params() == 486_194
+    assert build("conv", Spectrogram(), {}, ("vocals",)).count_params() == 486_194
+    assert build("conv", Spectrogram(), {}, ("vocals", "bass")).count_params() == 2 * 486_194
 
 
 @pytest.mark.parametrize(("padding", "frames"), [("same", 1), ("same", 40), ("valid", 15), ("valid", 40)])
 def test_every_frame_comes_out(padding, frames):
-    model = conv(BINS, CHANNELS, padding=padding, standardise=True, batch_norm=True, dropout=0.1)
+    model = conv(SMALL, padding=padding, standardise=True, batch_norm=True, dropout=0.1)
     assert model(np.ones((2, frames, BINS, CHANNELS), np.float32)).shape == (2, frames, BINS, CHANNELS)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_a_frame_depends_on_its_context_alone(padding):
-    from kerasep.models.conv import context
-
-    model = conv(BINS, CHANNELS, padding=padding, batch_norm=True)
-    frames, _ = context(padding)
+    model = conv(SMALL, padding=padding, batch_norm=True)
+    frames, minimum, exact = context("conv", {"padding": padding})
+    assert minimum == (1 if padding == "same" else 15) and exact
     x = np.abs(values(1, 80, BINS, CHANNELS))
     before = np.asarray(model(x))
     x[:, 40] += 1
@@ -105,7 +107,7 @@ def test_standardise():
 
 
 def test_layers_survive_saving(tmp_path):
-    model = conv(BINS, CHANNELS, standardise=True, power=0.5, batch_norm=True, padding="same")
+    model = conv(SMALL, standardise=True, power=0.5, batch_norm=True, padding="same")
     model.save(tmp_path / "model.keras")
     x = np.abs(values(1, 30, BINS, CHANNELS))
     assert close(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
@@ -113,4 +115,43 @@ def test_layers_survive_saving(tmp_path):
 
 def test_unknown_network():
     with pytest.raises(ValueError, match="choose from conv"):
-        build("covn", Spectrogram(), {})
+        build("covn", Spectrogram(), {}, ("vocals",))
+
+
+def test_open_unmix_has_its_parameters():
+    """The counts of the PyTorch state dicts, less the second LSTM bias that Keras does not have."""
+    model = openunmix(Spectrogram())
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 8_887_204
+    assert model.get_layer("standardise").mean.shape == (1487,)
+    large = openunmix(Spectrogram(), hidden=1024)
+    assert sum(int(np.prod(weight.shape)) for weight in large.trainable_weights) == 28_244_900
+
+
+def test_open_unmix_without_its_future_needs_no_future():
+    model = openunmix(SMALL, hidden=8, bidirectional=False, bandwidth=16000)
+    x = np.abs(values(1, 30, BINS, CHANNELS))
+    before = np.asarray(model(x))
+    x[:, 20] += 1
+    changed = np.flatnonzero(np.abs(np.asarray(model(x)) - before).max(axis=(0, 2, 3)))
+    assert changed.min() == 20 and changed.max() == 29
+    assert not np.asarray(openunmix(SMALL, hidden=8)(np.zeros((1, 3, BINS, CHANNELS), np.float32))).any()
+
+
+def test_rescale():
+    layer = Rescale()
+    x = values(2, 5, BINS, CHANNELS)
+    assert close(layer(x), x + 1)
+    scale, mean = values(BINS), values(BINS, 1)[:, 0]
+    layer.set_weights([scale, mean])
+    assert close(layer(x), x * scale[:, None] + mean[:, None])
+
+
+def test_targets_are_named_and_each_has_a_network_of_its_own():
+    model = build("conv", SMALL, {"hidden": 8}, ("vocals", "bass"))
+    x = np.abs(values(1, 30, BINS, CHANNELS))
+    before = {target: np.asarray(output) for target, output in model(x).items()}
+    vocals = model.get_layer("vocals")
+    vocals.set_weights([weight + 1 for weight in vocals.get_weights()])
+    after = model(x)
+    assert list(after) == ["vocals", "bass"]
+    assert np.array_equal(after["bass"], before["bass"]) and not np.array_equal(after["vocals"], before["vocals"])

@@ -1,184 +1,443 @@
-"""Examples, the optimizer, the record, and recipes as JSON."""
+"""Examples, losses, optimizers, runs, and what goes wrong with them. Recipes have a file of their own."""
 
 import json
+import math
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import write_song
+import soundfile
+from conftest import SHORT, SMALL, write_song
 
-from kerasep.dataset import songs
-from kerasep.errors import KerasepError, UsageError
+from kerasep import files
+from kerasep.cli import main
+from kerasep.dataset import SOURCES, songs
+from kerasep.errors import KerasepError
 from kerasep.spectral import Spectrogram, stft
-from kerasep.training.data import Mixer, whole_songs
+from kerasep.training import checkpoint, engine, trainer
+from kerasep.training.data import Mixer, whole_song
+from kerasep.training.learner import Transform
+from kerasep.training.losses import DeepConvSepError, MagnitudeError, SumsError
+from kerasep.training.optimizers import L2Adam, optimizer, schedule
 from kerasep.training.recipe import RECIPES, Recipe
-from kerasep.training.trainer import L2Adam, energy_explained, load_run, train
+from kerasep.training.trainer import load_run, train
+from kerasep.training.validation import energy_explained
 
-SMALL = Spectrogram(fft=256, hop=64)
-
-
-@pytest.fixture
-def mixer(hq_root) -> Mixer:
-    return Mixer(songs(hq_root, "train"), "drums", SMALL, seconds=0.5, seed=3)
+PAIR = ("vocals", "bass")
+SPECTROGRAM = Spectrogram(fft=256, hop=64)
+RECIPE = Recipe("test", "conv", spectrogram=SPECTROGRAM, batch=4, seconds=0.5)
 
 
-def test_examples_are_reproducible_in_any_order(mixer, hq_root):
-    again = Mixer(songs(hq_root, "train"), "drums", SMALL, seconds=0.5, seed=3)
+def small(*settings: str, recipe: str = "conv-norm") -> Recipe:
+    return RECIPES[recipe].override([*SMALL, *SHORT, *(f"epochs.{source}=2" for source in SOURCES), *settings])
+
+
+def mixer(root, seed=3, **augment) -> Mixer:
+    return Mixer(songs(root, "train"), replace(RECIPE, augment=replace(RECIPE.augment, **augment)), seed)
+
+
+def test_examples_are_reproducible_in_any_order(hq_root):
+    augment = {"speed": 0.1, "tilt": 3.0, "double": 0.5, "drop": 0.2, "coherent": 0.5}
+    one, again = mixer(hq_root, **augment), mixer(hq_root, **augment)
     later, first = again(7), again(0)
-    assert np.array_equal(mixer(0)[0], first[0]) and np.array_equal(mixer(7)[1], later[1])
-    assert not np.array_equal(first[0], later[0])
-    other = Mixer(songs(hq_root, "train"), "drums", SMALL, seconds=0.5, seed=4)
-    assert not np.array_equal(other(0)[0], first[0])
+    for name, part in one(0).items():
+        assert np.array_equal(part, first[name]), name
+        assert np.array_equal(one(7)[name], later[name]), name
+        assert not np.array_equal(first[name], later[name]), name
+        assert not np.array_equal(mixer(hq_root, seed=4, **augment)(0)[name], first[name]), name
 
 
-def test_an_example_is_made_as_promised(mixer, monkeypatch):
-    """A source at a time: known offsets in the file, a gain in the interval, channels swapped half the time."""
-    gains, swaps = [], 0
-    for number in range(40):
-        excerpt = mixer._excerpt("bass", np.random.default_rng(number))
-        random = np.random.default_rng(number)
-        song = mixer.songs[random.integers(len(mixer.songs))]
-        random.uniform()  # the speed, not changed here
-        start = random.integers(song.frames - mixer.samples + 1)
-        original = song.read("bass", int(start), mixer.samples)
-        ratio = np.linalg.norm(excerpt) / np.linalg.norm(original)
-        gains.append(ratio)
-        swapped = not np.allclose(excerpt, original * ratio, atol=1e-6)
-        assert np.allclose(excerpt, (original[:, ::-1] if swapped else original) * ratio, atol=1e-6)
-        swaps += swapped
-    assert 0.25 <= min(gains) < 0.5 and 1.0 < max(gains) <= 1.25
-    # The demo's bass is in the middle: swapping it shows nowhere, so the drums, a little to the right, are counted.
-    drums = [mixer._excerpt("drums", np.random.default_rng(n)) for n in range(60)]
-    left = sum(np.linalg.norm(d[:, 0]) > np.linalg.norm(d[:, 1]) for d in drums)
-    assert 15 < left < 45
+def test_excerpts_are_those_of_the_files(hq_root):
+    """Every excerpt is found in the stem of its source, at one place, in one song."""
+    batch = mixer(hq_root, coherent=0.0)(0)
+    assert {name: (part.shape, str(part.dtype)) for name, part in batch.items()} == mixer(hq_root).shapes
+    for index, source in enumerate(SOURCES):
+        for excerpt in batch["excerpts"][:, index]:
+            stems = [np.rint(song.read(source) * 32767).astype(np.int16) for song in songs(hq_root, "train")]
+            places = [np.flatnonzero(stem[: -len(excerpt) or None, 0] == excerpt[0, 0]) for stem in stems]
+            assert any(
+                np.array_equal(stem[place : place + len(excerpt)], excerpt)
+                for stem, found in zip(stems, places, strict=True)
+                for place in found[:5000]
+            )
+
+
+def test_gains_swaps_and_silences(hq_root):
+    gains = np.concatenate([mixer(hq_root, drop=0.2)(number)["gains"] for number in range(20)]).reshape(-1, 2, 2)
+    sizes = gains.max(axis=(1, 2))
+    heard = sizes[sizes > 0]
+    assert 0.1 < np.mean(sizes == 0) < 0.3
+    assert 0.25 <= heard.min() < 0.3 and 1.2 < heard.max() <= 1.25
+    swapped = gains[sizes > 0, 0, 1] > 0
+    assert 0.4 < swapped.mean() < 0.6
+    for gain, turned in zip(gains[sizes > 0], swapped, strict=True):
+        assert np.array_equal(gain > 0, [[not turned, turned], [turned, not turned]])
+
+
+def test_coherent_examples_are_one_song_at_one_time(tmp_path):
+    """Four stems of one ramp: excerpts of the same song and time are equal."""
+    for name in ("One", "Two"):
+        ramp = np.linspace(-0.9, 0.9, 88200)[:, None].repeat(2, axis=1) * (1 if name == "One" else -1)
+        write_song(tmp_path / "train" / name, dict.fromkeys(SOURCES, ramp))
+    together = mixer(tmp_path, coherent=1.0)(0)["excerpts"]
+    apart = mixer(tmp_path, coherent=0.0)(0)["excerpts"]
+    assert (together == together[:, :1]).all()
+    assert not (apart == apart[:, :1]).all(axis=(1, 2, 3)).any()
+
+
+def test_a_second_excerpt_of_the_source_is_added(tmp_path):
+    """A constant stem and its double: a weighted mean of equal excerpts is the excerpt, at twice the gain."""
+    level = np.full((88200, 2), 0.25)
+    write_song(tmp_path / "train" / "One", dict.fromkeys(SOURCES, level))
+    batch = mixer(tmp_path, double=1.0, gain=(1.0, 1.0), swap=0.0)(0)
+    assert np.abs(batch["excerpts"] - round(0.25 * 32767)).max() <= 1
+    assert np.array_equal(batch["gains"], np.broadcast_to(2 * np.eye(2), batch["gains"].shape))
 
 
 def test_speed_moves_pitch_and_keeps_length(tmp_path):
-    tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1)
-    write_song(tmp_path / "train" / "Tone", dict.fromkeys(("drums", "bass", "other", "vocals"), tone))
-    mixer = Mixer(songs(tmp_path, "train"), "drums", SMALL, seconds=0.5, seed=0, speed=0.12)
-    heard = []
-    for number in range(30):
-        excerpt = mixer._excerpt("drums", np.random.default_rng(number))[:, 0]
-        assert len(excerpt) == mixer.samples
-        heard.append(np.abs(np.fft.rfft(excerpt * np.hanning(len(excerpt)))).argmax() * 2)
-    assert 880 <= min(heard) < 940 and 1060 < max(heard) <= 1120
+    tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1) / 2
+    write_song(tmp_path / "train" / "Tone", dict.fromkeys(SOURCES, tone))
+    excerpts = np.concatenate([mixer(tmp_path, speed=0.12)(number)["excerpts"][:, 0, :, 0] for number in range(8)])
+    heard = np.abs(np.fft.rfft(excerpts * np.hanning(excerpts.shape[1]))).argmax(axis=1) * 2
+    assert 880 <= heard.min() < 940 and 1060 < heard.max() <= 1120
 
 
-def test_the_mixture_is_the_sum_of_its_sources(mixer):
-    parts = {}
-    for target in ("drums", "bass", "other", "vocals"):
-        alone = Mixer(mixer.songs, target, SMALL, seconds=0.5, seed=3)
-        random = np.random.default_rng((3, 5))
-        parts = {source: alone._excerpt(source, random) for source in ("drums", "bass", "other", "vocals")}
-        mixture, reference = alone(5)
-        assert mixture.shape == reference.shape == alone.shape
-        assert np.allclose(reference, np.abs(stft(parts[target], SMALL, centred=False)), atol=1e-5)
-    assert np.allclose(mixture, np.abs(stft(sum(parts.values()), SMALL, centred=False)), atol=1e-5)
+@pytest.mark.parametrize(("channels", "tilt", "targets"), [(2, 0, ("bass",)), (1, 0, ("vocals", "drums")), (2, 4, ("other",))])
+def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets):
+    """Gains, sums, tilts and magnitudes in the graph against `spectral.stft` of waveforms mixed here."""
+    recipe = replace(RECIPE, spectrogram=Spectrogram(channels=channels, fft=256, hop=64), batch=6)
+    recipe = replace(recipe, augment=replace(RECIPE.augment, tilt=tilt))
+    batch = Mixer(songs(hq_root, "train"), recipe, 0)(1)
+    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0)(batch)
+    octaves = np.log2(np.maximum(np.fft.rfftfreq(256, 1 / 44100), 20) / 1000)
+    for index in range(6):
+        spectra = {}
+        for number, source in enumerate(SOURCES):
+            wave = batch["excerpts"][index, number] / 32768 @ batch["gains"][index, number]
+            slope = 10 ** (batch["tilts"][index, number] * octaves / 20)
+            spectra[source] = stft(wave.astype(np.float32), recipe.spectrogram, centred=False) * slope[:, None]
+        expected = np.abs(sum(spectra.values()))
+        assert np.abs(np.asarray(mixture)[index] - expected).max() <= 1e-5 * expected.max()
+        for number, target in enumerate(targets):
+            expected = np.abs(spectra[target])
+            assert np.abs(np.asarray(references)[index, number] - expected).max() <= 1e-5 * expected.max()
 
 
-def test_excerpts_longer_than_a_song(hq_root):
-    with pytest.raises(KerasepError, match=r"shorter than the 6.0 s"):
-        Mixer(songs(hq_root, "train"), "drums", SMALL, seconds=6.0, seed=0)
+def test_losses_by_hand():
+    random = np.random.default_rng(0)
+    references, estimates = random.random((2, 3, 4, 5, 6, 2), np.float32)
+    v, d, b, o = (estimates[:, index].astype(np.float64) for index in range(4))
+    rv, rd, rb, ro = (references[:, index].astype(np.float64) for index in range(4))
+
+    def sse(a, b):
+        return np.sum((a - b) ** 2, axis=(1, 2, 3))
+
+    targets = ("vocals", "drums", "bass", "other")
+    mean = (sse(v, rv) + sse(d, rd) + sse(b, rb) + sse(o, ro)) / 60
+    assert np.allclose(MagnitudeError(targets)(references, estimates), mean.mean(), rtol=1e-5)
+    alpha = sse(v, rd) + sse(v, rb) + sse(d, rv) + sse(d, rb) + sse(b, rv) + sse(b, rd)
+    beta, voice = sse(b, ro) + sse(d, ro), sse(v, ro)
+    expected = np.abs(sse(v, rv) + sse(b, rb) + sse(d, rd) - 0.1 * alpha - 0.2 * beta - 0.3 * voice)
+    loss = DeepConvSepError(targets, alpha=0.1, beta=0.2, beta_vocals=0.3)
+    assert np.allclose(loss(references, estimates), expected.mean(), rtol=1e-5)
+    parts = {name: np.asarray(part) for name, part in loss.parts(references, estimates).items()}
+    assert tuple(parts) == loss.names
+    assert np.allclose(parts["alpha"], alpha, rtol=1e-5) and np.allclose(parts["beta"], beta, rtol=1e-5)
+    sums = SumsError(("vocals", "drums", "bass"))
+    three = [sse(v, rv), sse(d, rd), sse(b, rb), sse(v + d, rv + rd), sse(v + b, rv + rb), sse(d + b, rd + rb)]
+    assert np.allclose(sums(references[:, :3], estimates[:, :3]), np.mean(three) / 60, rtol=1e-5)
 
 
-def test_songs_of_another_rate(hq_root):
-    with pytest.raises(KerasepError, match="has 44100 Hz, the recipe 48000"):
-        Mixer(songs(hq_root, "train"), "drums", Spectrogram(rate=48000), seconds=0.5, seed=0)
+def test_deepconvsep_needs_its_four_targets():
+    with pytest.raises(KerasepError, match="bass, other missing"):
+        DeepConvSepError(("vocals", "drums"))
 
 
 def test_l2_adam_is_adam_with_l2_in_the_gradient():
     """Five steps written out (PyTorch's Adam with weight_decay; D. Kingma and J. Ba, ICLR 2015, algorithm 1)."""
     weight = start = np.array([1.0, -2.0, 3.0])
     variable = keras.Variable(start, dtype="float32")
-    optimizer = L2Adam(0.1, l2=0.5)
+    adam = L2Adam(0.1, l2=0.5)
     m = v = np.zeros(3)
     for step in range(1, 6):
         gradient = np.array([0.1, 0.2, -0.3]) * step
-        optimizer.apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
+        adam.apply([keras.ops.convert_to_tensor(gradient, "float32")], [variable])
         g = gradient + 0.5 * weight
         m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
         weight = weight - 0.1 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-7)
     assert np.allclose(np.asarray(variable), weight, atol=1e-5)
 
 
+def test_clipping_comes_before_decay():
+    variable = keras.Variable([3.0], dtype="float32")
+    adam = L2Adam(0.1, l2=0.5, global_clipnorm=1.0)
+    adam.apply([keras.ops.convert_to_tensor([1000.0])], [variable])
+    assert float(adam._momentums[0][0]) == pytest.approx(0.1 * (1.0 + 0.5 * 3.0))
+
+
+def test_optimizers_and_schedules_by_name():
+    cosine = optimizer(small("schedule=cosine", "optimizer=adamw", "clip=1"), epochs=5)
+    assert isinstance(cosine, keras.optimizers.AdamW) and cosine.global_clipnorm == 1
+    cosine.build([keras.Variable([1.0])])
+    for step, expected in ((0, 1e-3), (5, 5e-4), (10, 0.0)):
+        cosine.iterations.assign(step)
+        assert float(cosine.learning_rate) == pytest.approx(expected, abs=1e-9)
+    adadelta = optimizer(small("optimizer=adadelta", "schedule=constant", "learning_rate=1", "ema=0.99"), epochs=5)
+    assert (adadelta.rho, adadelta.use_ema, float(adadelta.learning_rate)) == (0.95, True, 1)
+    assert isinstance(optimizer(small("precision=mixed_float16"), 1), keras.optimizers.LossScaleOptimizer)
+    plateau, stop = schedule(small("schedule=plateau", "early_stop=7"))
+    assert (plateau.factor, plateau.patience, plateau.cooldown, stop.patience) == (0.3, 80, 10, 7)
+    assert schedule(small()) == []
+
+
 def test_a_run_is_on_record(runs, hq_root):
-    record, model = load_run(runs["drums"])
-    assert [len(epoch) for epoch in record["epochs"]] == [3, 3]
+    record, network = load_run(runs["drums"])
+    assert [len(epoch) for epoch in record["epochs"]] == [6, 6]
     assert record["best"]["validation_db"] == max(epoch["validation_db"] for epoch in record["epochs"])
     assert record["songs"] == {"train": ["One", "Two"], "validation": ["ANiMAL - Rockshow"]}
+    assert record["finished"] and record["targets"] == ["drums"] and record["versions"]["tensorflow"]
     recipe = Recipe.from_json(record["recipe"])
-    explained = energy_explained(model, songs(hq_root, "validation"), "drums", recipe)
-    assert explained == pytest.approx(record["best"]["validation_db"], abs=1e-4)  # the weights are those of that epoch
+    explained = energy_explained(engine.forward(network, False), songs(hq_root, "validation"), ("drums",), recipe)
+    assert explained["drums"] == pytest.approx(record["best"]["validation_db"], abs=1e-4)  # the weights are that epoch's
 
 
-def test_energy_explained_by_hand(runs, hq_root):
-    record, model = load_run(runs["vocals"])
+def test_energy_explained_by_hand(runs, hq_root, monkeypatch):
+    record, network = load_run(runs["vocals"])
     recipe = Recipe.from_json(record["recipe"])
-    ((mixture, reference),) = whole_songs(songs(hq_root, "validation"), "vocals", recipe.spectrogram)
-    error = reference - np.asarray(model(mixture[None], training=False))[0]
+    (song,) = songs(hq_root, "validation")
+    mixture, reference = (np.abs(stft(song.read(stem), recipe.spectrogram)) for stem in ("mixture", "vocals"))
+    error = reference - np.asarray(network(mixture[None], training=False)["vocals"])[0]
     expected = 10 * np.log10(np.sum(reference.astype(np.float64) ** 2) / np.sum(error.astype(np.float64) ** 2))
-    assert energy_explained(model, songs(hq_root, "validation"), "vocals", recipe) == pytest.approx(expected, abs=1e-6)
+    for jit in (False, True):
+        explained = energy_explained(engine.forward(network, jit), [song], ("vocals",), recipe)
+        assert explained["vocals"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_whole_songs_in_blocks(hq_root):
+    (song,) = songs(hq_root, "validation")
+    blocks = list(whole_song(song, ("mixture", "bass"), RECIPE, frames=500))
+    assert {len(block["bass"]) for block in blocks[:-1]} == {500}
+    joined = np.concatenate([block["bass"] for block in blocks])
+    assert np.allclose(joined, np.abs(stft(song.read("bass"), SPECTROGRAM)), atol=1e-6)
 
 
 def test_statistics_are_those_of_the_mono_mixtures(runs, hq_root):
-    _, model = load_run(runs["vocals"])
+    _, network = load_run(runs["vocals"])
     mixtures = [song.read("mixture").mean(axis=1, keepdims=True) for song in songs(hq_root, "train")]
-    frames = np.concatenate([np.abs(stft(mixture, SMALL))[:, :, 0] for mixture in mixtures]).astype(np.float64)
-    layer = model.get_layer("standardise")
+    frames = np.concatenate([np.abs(stft(mixture, SPECTROGRAM))[:, :, 0] for mixture in mixtures]).astype(np.float64)
+    layer = network.get_layer("vocals").get_layer("standardise")
     assert np.allclose(layer.mean, frames.mean(axis=0), rtol=1e-4)
     deviation = np.maximum(frames.std(axis=0), 1e-4 * frames.std(axis=0).max())
     assert np.allclose(layer.scale, 1 / deviation, rtol=1e-4)
 
 
+def losses(record) -> list[float]:
+    return [epoch["loss"] for epoch in record["epochs"]]
+
+
 def test_the_same_seed_gives_the_same_losses(runs, hq_root, tmp_path):
     record, _ = load_run(runs["vocals"])
-    recipe = Recipe.from_json(record["recipe"])
-    again = train(recipe, "vocals", [hq_root], tmp_path / "again")
-    assert [epoch["loss"] for epoch in again["epochs"]] == [epoch["loss"] for epoch in record["epochs"]]
+    again = train(Recipe.from_json(record["recipe"]), ("vocals",), [hq_root], tmp_path / "again")
+    assert losses(again) == losses(record)
 
 
 def test_a_run_is_not_overwritten(runs, hq_root):
-    with pytest.raises(KerasepError, match="holds a run already"):
-        train(RECIPES["conv-norm"], "vocals", [hq_root], runs["vocals"])
+    with pytest.raises(KerasepError, match="holds a run already: add --resume"):
+        train(RECIPES["conv-norm"], ("vocals",), [hq_root], runs["vocals"])
+
+
+def test_only_the_same_run_is_resumed(runs, hq_root):
+    record, _ = load_run(runs["vocals"])
+    recipe = Recipe.from_json(record["recipe"])
+    assert train(recipe, ("vocals",), [hq_root], runs["vocals"], resume=True) == record  # it is finished
+    with pytest.raises(KerasepError, match="another seed"):
+        train(recipe, ("vocals",), [hq_root], runs["vocals"], seed=1, resume=True)
+    with pytest.raises(KerasepError, match="another recipe"):
+        train(replace(recipe, batch=3), ("vocals",), [hq_root], runs["vocals"], resume=True)
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory, hq_root):
+    """Everything that has a state, in one run of four epochs: two targets, plateau, moving average, dropout, loss scaling."""
+    settings = [f"epochs.{source}=4" for source in PAIR]
+    recipe = small(*settings, "schedule=plateau", "patience=1", "cooldown=0", "ema=0.9", "loss=sums", "precision=mixed_float16")
+    output = tmp_path_factory.mktemp("joint") / "run"
+    return recipe, output, train(recipe, PAIR, [hq_root], output)
+
+
+def test_targets_trained_together(joint):
+    _, output, record = joint
+    assert set(record["epochs"][0]["validation"]) == set(PAIR)
+    assert {"loss", "sums", *PAIR} < set(record["epochs"][0])
+    assert record["epochs"][0]["loss"] == pytest.approx(record["epochs"][0]["sums"], rel=1e-5)
+    assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["epoch-00003.npz", "epoch-00004.npz"]
+
+
+@pytest.mark.parametrize("damage", [None, "cut", "flipped"])
+def test_a_stopped_run_ends_as_if_it_had_not_been(joint, hq_root, tmp_path, monkeypatch, damage, recwarn):
+    recipe, _, expected = joint
+    after = 2
+
+    class Stop(trainer.Keep):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if epoch + 1 == after:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "Keep", Stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, PAIR, [hq_root], tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "epoch-00002.npz"
+    content = bytearray(newest.read_bytes())
+    if damage == "cut":
+        newest.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+    resumed = train(recipe, PAIR, [hq_root], tmp_path / "run", resume=True)
+    warned = [str(warning.message) for warning in recwarn if "going on from the one before" in str(warning.message)]
+    assert len(warned) == (damage is not None)
+    assert losses(resumed) == losses(expected)
+    for name in ("validation_db", "learning_rate"):
+        assert [epoch[name] for epoch in resumed["epochs"]] == [epoch[name] for epoch in expected["epochs"]], name
+    assert resumed["best"] == expected["best"]
+
+
+def test_averages_are_validated_and_the_weights_trained_on(joint, hq_root):
+    """The best weights are moving averages; the checkpoint holds both."""
+    recipe, output, record = joint
+    _, network = load_run(output)
+    found = energy_explained(engine.forward(network, True), songs(hq_root, "validation"), PAIR, recipe)
+    for source in PAIR:  # the run computed in half precision
+        assert found[source] == pytest.approx(record["best"]["targets"][source], abs=0.05)
 
 
 def test_no_validation_songs(tmp_path, song):
     write_song(tmp_path / "train" / "One", song)
     with pytest.raises(KerasepError, match="none of MUSDB's validation songs"):
-        train(RECIPES["conv"], "vocals", [tmp_path], tmp_path / "run")
+        train(RECIPES["conv"], ("vocals",), [tmp_path], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_recipes_are_json_both_ways(name):
-    recipe = RECIPES[name]
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+def test_excerpts_longer_than_a_song(hq_root):
+    with pytest.raises(KerasepError, match=r"shorter than the 6 s"):
+        Mixer(songs(hq_root, "train"), RECIPES["conv"], seed=0)
 
 
-def test_the_thesis_settings():
-    recipe = RECIPES["conv"]
-    assert (recipe.batch, recipe.seconds, recipe.learning_rate, recipe.weight_decay) == (32, 6.0, 1e-3, 1e-5)
-    assert recipe.epochs == {"vocals": 160, "drums": 75, "bass": 100, "other": 160}
-    assert recipe.spectrogram == Spectrogram(44100, 2, 4096, 1024, "hann")
-    assert recipe.options == {}
+def test_songs_of_another_rate(hq_root):
+    with pytest.raises(KerasepError, match="has 44100 Hz, the recipe 48000"):
+        Mixer(songs(hq_root, "train"), replace(RECIPE, spectrogram=Spectrogram(rate=48000)), seed=0)
 
 
-def test_overrides():
-    recipe = RECIPES["conv"].override(["batch=4", "spectrogram.hop=512", "epochs.bass=3", "options.padding=same"])
-    assert (recipe.batch, recipe.spectrogram.hop, recipe.epochs["bass"]) == (4, 512, 3)
-    assert recipe.options == {"padding": "same"}
+@pytest.fixture
+def damaged_root(tmp_path, song):
+    """Two songs to train on, one of which can be opened, but not read to its end."""
+    for name in ("Good", "Bad", "ANiMAL - Rockshow"):
+        folder = tmp_path / "train" / name
+        write_song(folder, {target: stem[:88200] for target, stem in song.items()})
+        for path in folder.iterdir():
+            samples, rate = soundfile.read(path)
+            soundfile.write(path, np.clip(samples, -1, 1), rate, "PCM_16")
+    found = songs(tmp_path, "train")
+    bad = tmp_path / "train" / "Bad" / "drums.wav"
+    bad.write_bytes(bad.read_bytes()[:40000])
+    return tmp_path, found, bad
+
+
+def test_a_song_damaged_in_the_middle_of_an_epoch(damaged_root):
+    _, found, bad = damaged_root
+    mixer = Mixer(found, replace(RECIPE, steps=1000), seed=0)
+    with pytest.warns(UserWarning, match=f"{bad}: cannot be read .* another excerpt takes its place"):
+        batch = mixer(0)
+    assert mixer.broken and batch["excerpts"].any(axis=(2, 3)).all()
+
+
+def test_too_many_damaged_excerpts_end_the_run(damaged_root, tmp_path, capsys, monkeypatch):
+    root, found, bad = damaged_root
+    monkeypatch.setattr(trainer, "songs", lambda root, subset, progress: found if subset == "train" else songs(root, subset))
+    overrides = [f"--set={setting}" for setting in (*SMALL, *SHORT, "epochs.bass=1")]
+    assert main(["train", "--target", "bass", "--root", str(root), "-o", str(tmp_path / "run"), *overrides]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"kerasep: {bad}: cannot be read") and "more than 1 % of an epoch's" in error
+
+
+def test_a_loss_that_is_no_number(hq_root, tmp_path, monkeypatch):
+    """The run ends in one line; the epoch before it is there to go on from."""
+    output = tmp_path / "run"
+    honest = Mixer.__call__
+
+    def poisoned(self, number):
+        batch = honest(self, number)
+        batch["gains"][:] = math.nan if number == 3 else batch["gains"]
+        return batch
+
+    monkeypatch.setattr(Mixer, "__call__", poisoned)
+    with pytest.raises(KerasepError, match="loss became nan in step 2 of epoch 2: earlier epochs are kept"):
+        train(small(), ("bass",), [hq_root], output)
+    record = json.loads((output / "run.json").read_text())
+    assert len(record["epochs"]) == 1 and not record["finished"]
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["epoch-00001.npz"]
+    load_run(output)
+
+
+def test_a_full_disk_at_a_checkpoint(hq_root, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    honest = np.savez
+
+    def full(file, **arrays):
+        if "epoch-00002" in str(file):
+            file.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        honest(file, **arrays)
+
+    monkeypatch.setattr(checkpoint.np, "savez", full)
+    with pytest.raises(KerasepError, match=r"epoch-00002.npz: cannot be written \(No space left on device\)"):
+        train(small(), ("bass",), [hq_root], output)
+    assert [path.name for path in (output / "checkpoints").iterdir()] == ["epoch-00001.npz"]
+    monkeypatch.setattr(checkpoint.np, "savez", honest)
+    assert len(train(small(), ("bass",), [hq_root], output, resume=True)["epochs"]) == 2
+
+
+def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
+    def full(self, path, **_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save_weights", full)
+    with pytest.raises(KerasepError, match=r"best\.weights\.h5: cannot be written"):
+        train(small(), ("bass",), [hq_root], tmp_path / "run")
+    assert not list((tmp_path / "run").glob("*weights*"))
+
+
+def test_dry_run(hq_root, tmp_path, capsys):
+    overrides = [f"--set={setting}" for setting in (*SMALL, *SHORT, "epochs.bass=2")]
+    assert main(["train", "--target", "bass", "--root", str(hq_root), "--dry-run", *overrides]) == 0
+    text = capsys.readouterr().out
+    for expected in ("2 to train on, 1 to validate on", "4 examples of 0.5 s, 2 steps of 2", "MB at most", "s a step"):
+        assert expected in text
 
 
 @pytest.mark.parametrize(
-    ("setting", "error"),
-    [("bach=4", UsageError), ("batch", UsageError), ("epochs.piano=3", UsageError), ("spectrogram.hop=5", KerasepError)],
+    ("settings", "match"),
+    [
+        (["options.colour=1"], "unexpected keyword argument 'colour'"),
+        (["network=konv"], "unknown network 'konv': choose from conv"),
+        (["loss_options.gamma=1"], "unexpected keyword argument 'gamma'"),
+    ],
 )
-def test_wrong_overrides(setting, error):
-    with pytest.raises(error, match=setting.split("=")[0].split(".")[-1]):
-        RECIPES["conv"].override([setting])
+def test_recipes_that_cannot_be_built(hq_root, tmp_path, settings, match):
+    with pytest.raises(KerasepError, match=match):
+        train(small(*settings), ("bass",), [hq_root], tmp_path / "run")
 
 
-def test_unknown_recipe_keys():
-    with pytest.raises(KerasepError, match="unknown key 'colour': choose from name, network"):
-        Recipe.from_json(RECIPES["conv"].to_json() | {"colour": "red"})
+def test_tensorboard(hq_root, tmp_path):
+    train(small(), ("bass",), [hq_root], tmp_path / "run", tensorboard=True)
+    assert list((tmp_path / "run" / "tensorboard").rglob("events.out.*"))
+
+
+def test_writing_beside_keeps_every_suffix(tmp_path):
+    with files.replacing(tmp_path / "best.weights.h5") as partial:
+        assert partial.name.endswith(".weights.h5")
+        partial.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]

@@ -20,13 +20,13 @@ import keras
 from keras import layers, ops
 
 from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.spectral import Spectrogram
 
 TAPS = 15
 
 
 def conv(
-    bins: int,
-    channels: int,
+    spectrogram: Spectrogram,
     vertical: int = 50,
     horizontal: int = 30,
     hidden: int = 512,
@@ -39,8 +39,7 @@ def conv(
     """Build the network for one target.
 
     Args:
-        bins: frequency bins of the spectrogram.
-        channels: audio channels.
+        spectrogram: what goes in.
         vertical: filters of C1 and D1.
         horizontal: filters of C2, and units of the dense layer that feeds D1.
         hidden: units of the dense bottleneck.
@@ -60,7 +59,7 @@ def conv(
             x = layers.BatchNormalization(epsilon=1e-5, momentum=0.95, name=f"{name}_norm")(x)
         return layers.ReLU(name=f"{name}_relu")(x)
 
-    mixture = keras.Input((None, bins, channels), name="mixture")
+    mixture = keras.Input((None, spectrogram.bins, spectrogram.channels), name="mixture")
     x = Standardise(power, name="standardise")(mixture) if standardise else mixture
     x = activate(VerticalConv(vertical, name="c1")(x), "c1")  # (batch, frames, vertical)
     x = activate(layers.Conv1D(horizontal, TAPS, padding=padding, name="c2")(x), "c2")  # (batch, frames - 14, horizontal)
@@ -69,10 +68,10 @@ def conv(
         x = layers.Dropout(dropout, name="dropout")(x)
     x = activate(layers.Dense(horizontal, name="fc2")(x), "fc2")
     x = activate(HorizontalConvTranspose(vertical, TAPS, padding, name="d1")(x), "d1")  # (batch, frames, vertical)
-    mask = layers.ReLU(name="mask")(VerticalConvTranspose(bins, channels, name="d2")(x))
+    mask = layers.ReLU(name="mask")(VerticalConvTranspose(spectrogram.bins, spectrogram.channels, name="d2")(x))
     return keras.Model(mixture, ops.multiply(mask, mixture), name="conv")
 
 
-def context(padding: str = "valid", **_) -> tuple[int, int]:
-    """(frames either side that one output frame depends on, fewest frames the network takes)."""
-    return TAPS - 1, TAPS if padding == "valid" else 1
+def context(padding: str = "valid", **_) -> tuple[int, int, bool]:
+    """(frames either side that one output frame depends on, fewest frames the network takes, no more change anything)."""
+    return TAPS - 1, TAPS if padding == "valid" else 1, True

@@ -115,17 +115,17 @@ class HorizontalConvTranspose(keras.layers.Layer):
 class Standardise(keras.layers.Layer):
     """(x ** power - mean) * scale per bin, on (batch, frames, bins, channels).
 
-    Weights: mean and scale of shape (bins,), measured on the training set and not trained.
+    Weights: mean and scale of shape (bins,), measured on the training set; trained on only if the layer is trainable.
     """
 
-    def __init__(self, power: float = 1.0, **kwargs) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, power: float = 1.0, trainable: bool = False, **kwargs) -> None:
+        super().__init__(trainable=trainable, **kwargs)
         self.power = power
 
     def build(self, input_shape) -> None:
         shape = (input_shape[2],)
-        self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros", trainable=False)
-        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones", trainable=False)
+        self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros")
+        self.scale = self.add_weight(name="scale", shape=shape, initializer="ones")
 
     def call(self, spectrogram):
         compressed = spectrogram if self.power == 1.0 else ops.power(spectrogram, self.power)
@@ -136,3 +136,21 @@ class Standardise(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"power": self.power}
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Rescale(keras.layers.Layer):
+    """x * scale + mean per bin, on (batch, frames, bins, channels).
+
+    Weights: scale and mean of shape (bins,), from 1 on.
+    """
+
+    def build(self, input_shape) -> None:
+        self.scale = self.add_weight(name="scale", shape=(input_shape[2],), initializer="ones")
+        self.mean = self.add_weight(name="mean", shape=(input_shape[2],), initializer="ones")
+
+    def call(self, spectrogram):
+        return spectrogram * self.scale[:, None] + self.mean[:, None]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

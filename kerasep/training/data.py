@@ -1,85 +1,135 @@
-"""What one training example is."""
+"""What one training example is: excerpts of songs, read here; mixed and transformed where the network is (`learner`)."""
 
+import threading
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import soxr
 
 from kerasep.dataset import SOURCES, Song
 from kerasep.errors import KerasepError
-from kerasep.spectral import Spectrogram, stft
+from kerasep.spectral import stft_blocks
+from kerasep.training.recipe import Recipe
+
+Batch = dict[str, np.ndarray]
+BROKEN = 0.01  # share of unreadable excerpts that is put up with
 
 
-@dataclass(frozen=True)
 class Mixer:
-    """Training examples by number: excerpts of a random song per source, mixed (S. Uhlich et al., ICASSP 2017, section 4).
+    """Training examples by number: excerpts of a random song per source (S. Uhlich et al., ICASSP 2017, section 4).
 
-    Each source gets a random offset, a gain of U(0.25, 1.25) and, every second time, swapped channels; with `speed`, it is
-    also played faster or slower, its pitch changing with it as on tape. The same seed and number always give the same
-    example, whatever process asks for it in whatever order.
+    Songs are read in slices as the 16-bit samples they are; `Recipe.augment` says what else happens. The same seed and number
+    always give the same example, whatever process asks for it in whatever order.
 
-    Attributes:
-        songs: where excerpts come from, each at least `seconds` long.
-        target: the source to be learnt.
-        spectrogram: what is made of the excerpts.
-        seconds: length of an excerpt.
+    An excerpt that cannot be read is replaced by another and named in a warning; more than 1 % of them end the run.
+
+    Args:
+        songs: where excerpts come from.
+        recipe: which spectrogram, how long, how many, and what is done to them.
         seed: of all random choices.
-        speed: the largest relative change of speed, 0 for none.
+
+    Raises:
+        KerasepError: a song has another rate than the recipe, or is too short.
     """
 
-    songs: list[Song]
-    target: str
-    spectrogram: Spectrogram
-    seconds: float
-    seed: int
-    speed: float = 0.0
-
-    def __post_init__(self) -> None:
-        for song in self.songs:
-            if song.rate != self.spectrogram.rate:
-                raise KerasepError(f"{song.folder}: has {song.rate} Hz, the recipe {self.spectrogram.rate}: resample it")
-            if song.frames < self._needed(1 + self.speed):
-                raise KerasepError(f"{song.folder}: shorter than the {self.seconds} s of a training excerpt")
-
-    @property
-    def samples(self) -> int:
-        """Samples in an excerpt."""
-        return int(self.seconds * self.spectrogram.rate)
+    def __init__(self, songs: list[Song], recipe: Recipe, seed: int) -> None:
+        self.songs = songs
+        self.recipe = recipe
+        self.seed = seed
+        self.error: KerasepError | None = None  # what ended the run, for where only its text would come through
+        self.broken = 0
+        self._lock = threading.Lock()
+        for song in songs:
+            if song.rate != recipe.spectrogram.rate:
+                raise KerasepError(f"{song.folder}: has {song.rate} Hz, the recipe {recipe.spectrogram.rate}: resample it")
+            if song.frames < self._needed(1 + recipe.augment.speed):
+                raise KerasepError(f"{song.folder}: shorter than the {recipe.seconds:g} s of a training excerpt")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(frames, bins, channels) of an example's spectrograms."""
-        frames = 1 + (self.samples - self.spectrogram.fft) // self.spectrogram.hop
-        return frames, self.spectrogram.bins, self.spectrogram.channels
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Shape and type of the parts of a batch."""
+        batch, sources = self.recipe.batch, len(SOURCES)
+        return {
+            "excerpts": ((batch, sources, self.recipe.samples, 2), "int16"),
+            "gains": ((batch, sources, 2, self.recipe.spectrogram.channels), "float32"),
+            "tilts": ((batch, sources), "float32"),
+        }
 
-    def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Example `number`: magnitudes of the mixture and of the target, both float32 (frames, bins, channels)."""
-        random = np.random.default_rng((self.seed, number))
-        excerpts = {source: self._excerpt(source, random) for source in SOURCES}
-        return self._magnitude(np.sum(list(excerpts.values()), axis=0)), self._magnitude(excerpts[self.target])
+    def __call__(self, number: int) -> Batch:
+        """Batch `number`.
 
-    def _excerpt(self, source: str, random: np.random.Generator) -> np.ndarray:
+        Returns:
+            excerpts: int16 (batch, sources, samples, 2), the sources in `SOURCES`' order.
+            gains: float32 (batch, sources, 2, channels), the matrix from an excerpt's channels to the network's.
+            tilts: float32 (batch, sources), in dB per octave.
+
+        Raises:
+            KerasepError: too many excerpts could not be read.
+        """
+        batch = {name: np.empty(shape, kind) for name, (shape, kind) in self.shapes.items()}
+        for index in range(self.recipe.batch):
+            random = np.random.default_rng((self.seed, number * self.recipe.batch + index))
+            self._fill(random, {name: part[index] for name, part in batch.items()})
+        return batch
+
+    def _fill(self, random: np.random.Generator, example: Batch) -> None:
+        augment = self.recipe.augment
+        together = self._place(random) if random.random() < augment.coherent else None
+        tilts = example["tilts"]
+        for index, source in enumerate(SOURCES):
+            samples, matrix = example["excerpts"][index], example["gains"][index]
+            samples[:] = self._excerpt(source, random, together)
+            gain = random.uniform(*augment.gain)
+            if random.random() < augment.double:
+                second = self._excerpt(source, random, None)
+                share = random.uniform(0.25, 0.75)
+                samples[:] = share * samples + (1 - share) * second
+                gain *= 2
+            if random.random() < augment.drop:
+                gain = 0.0
+            order = slice(None, None, -1 if random.random() < augment.swap else 1)
+            matrix[:] = gain * (np.eye(2)[:, order] if matrix.shape[1] == 2 else np.full((2, 1), 0.5))
+            tilts[index] = random.uniform(-augment.tilt, augment.tilt)
+
+    def _place(self, random: np.random.Generator) -> tuple[Song, float, int]:
+        """A song, the speed it is played at, and where an excerpt of it starts."""
         song = self.songs[random.integers(len(self.songs))]
-        speed = random.uniform(1 - self.speed, 1 + self.speed)
-        needed = self._needed(speed)
-        start = int(random.integers(song.frames - needed + 1))
-        samples = song.read(source, start, needed) * np.float32(random.uniform(0.25, 1.25))
-        if self.speed:
-            samples = soxr.resample(samples, speed * song.rate, song.rate)[: self.samples]
-        return samples[:, ::-1] if random.random() < 0.5 else samples
+        speed = random.uniform(1 - self.recipe.augment.speed, 1 + self.recipe.augment.speed)
+        return song, speed, int(random.integers(song.frames - self._needed(speed) + 1))
+
+    def _excerpt(self, source: str, random: np.random.Generator, place: tuple[Song, float, int] | None) -> np.ndarray:
+        while True:
+            song, speed, start = place or self._place(random)
+            try:
+                samples = song.pcm(source, start, self._needed(speed))
+            except (OSError, EOFError, ValueError) as error:
+                self._note(song, source, error)
+                place = None
+                continue
+            if speed == 1:
+                return samples
+            return soxr.resample(samples, speed * song.rate, song.rate)[: self.recipe.samples]
 
     def _needed(self, speed: float) -> int:
         """Samples of a song that give an excerpt at so many times its speed."""
-        return self.samples if speed == 1 else int(self.samples * speed) + 2
+        return self.recipe.samples if speed == 1 else int(self.recipe.samples * speed) + 2
 
-    def _magnitude(self, samples: np.ndarray) -> np.ndarray:
-        # Not centred: an excerpt's ends are no song's ends. Open-Unmix trains so too.
-        return np.abs(stft(samples, self.spectrogram, centred=False))
+    def _note(self, song: Song, source: str, error: Exception) -> None:
+        path = song.folder / f"{source}.wav"
+        with self._lock:
+            self.broken += 1
+            allowed = BROKEN * self.recipe.steps * self.recipe.batch * len(SOURCES)
+            warnings.warn(f"{path}: cannot be read ({error}): another excerpt takes its place", stacklevel=2)
+            if self.broken > allowed:
+                text = f"{path}: cannot be read ({error}), as were {self.broken} excerpts, more than 1 % of an epoch's"
+                self.error = KerasepError(f"{text}: repair or remove the song")
+                raise self.error
 
 
-def whole_songs(songs: list[Song], target: str, spectrogram: Spectrogram) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each song's own mixture and target as magnitudes, float32 (frames, bins, channels)."""
-    for song in songs:
-        mixture, reference = (song.read(stem, frames=song.frames) for stem in ("mixture", target))
-        yield np.abs(stft(mixture, spectrogram)), np.abs(stft(reference, spectrogram))
+def whole_song(song: Song, stems: tuple[str, ...], recipe: Recipe, frames: int) -> Iterator[dict[str, np.ndarray]]:
+    """Magnitudes of a song's stems in blocks of `frames`, float32 (frames, bins, channels); the last one has what is left."""
+    channels = recipe.spectrogram.channels
+    streams = [stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames) for stem in stems]
+    for spectra in zip(*streams, strict=True):
+        yield {stem: np.abs(spectrum) for stem, spectrum in zip(stems, spectra, strict=True)}

@@ -1,8 +1,8 @@
 """Recipes: everything that decides what a training run gives, as plain numbers.
 
-`conv` is the thesis' own network with its settings (tables 5-6 and 5-7, annex A). `conv-norm` is the same network as we would
-have it: standardised input, batch normalisation, padding that gives every frame its full context, and a schedule
-that ends.
+`conv`, `openunmix` and `deepconvsep` are the thesis' three systems with its settings (tables 5-1 to 5-7, annex A). `conv-norm`
+is its own network as we would have it: standardised input, batch normalisation, padding that gives every frame its full
+context, changes of speed, and a schedule that ends.
 """
 
 import json
@@ -10,65 +10,155 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from kerasep.dataset import SOURCES
 from kerasep.errors import KerasepError, UsageError
 from kerasep.spectral import Spectrogram
 
 RECORD = "run.json"
+CHOICES = {
+    "optimizer": ("adam", "adamw", "adadelta"),
+    "schedule": ("constant", "cosine", "plateau"),
+    "loss": ("mse", "sums", "deepconvsep"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+}
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What makes a training example out of songs, a source at a time (see `kerasep.training.data.Mixer`).
+
+    Attributes:
+        gain: smallest and largest factor.
+        swap: share of excerpts whose channels are swapped.
+        speed: largest relative change of speed, the pitch changing with it as on tape. Independent changes of pitch and
+            tempo need a phase vocoder, whose smearing the network would learn.
+        tilt: largest slope put on the spectrum, about 1 kHz, in dB per octave.
+        double: share of excerpts to which a second one of the same source is added.
+        drop: share of excerpts that are silenced.
+        coherent: share of examples whose sources are of one song at one time.
+    """
+
+    gain: tuple[float, float] = (0.25, 1.25)
+    swap: float = 0.5
+    speed: float = 0.0
+    tilt: float = 0.0
+    double: float = 0.0
+    drop: float = 0.0
+    coherent: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gain", tuple(self.gain))  # a list, where it comes from JSON
+        if len(self.gain) != 2 or not 0 <= self.gain[0] <= self.gain[1]:
+            raise ValueError(f"augment gain must be two numbers, the smaller first, not {self.gain}")
+        for name in ("swap", "double", "drop", "coherent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"augment {name} must be a share from 0 to 1, not {getattr(self, name)}")
+        if not 0 <= self.speed < 1 or self.tilt < 0:
+            raise ValueError(f"augment speed must be in [0, 1) and tilt not negative, not {self.speed} and {self.tilt}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train one network for one target.
+    """How to train one network.
 
     Attributes:
         name: of the recipe.
         network: key of `kerasep.models.NETWORKS`.
         options: keyword arguments of the network's builder.
         spectrogram: what the network sees.
+        augment: what an example is made of.
         batch: examples in a step.
         seconds: length of an example.
         steps: steps in an epoch. The thesis' console shows 172: 86 songs x 64 excerpts / 32.
-        epochs: epochs of each target.
+        epochs: epochs for each target; targets trained together take the most that one of them has.
+        loss: "mse" on magnitudes, "sums" on all sums of stems, or DeepConvSep's "deepconvsep" (`kerasep.training.losses`).
+        loss_options: keyword arguments of the loss.
+        optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled; or
+            "adadelta" (rho 0.95), with none.
         learning_rate: at the start.
-        speed: largest relative change of speed and pitch of the sources, see `kerasep.training.data.Mixer`.
-        schedule: "constant", or "cosine" down to zero over all steps.
-        weight_decay: L2, added to the gradients as PyTorch's Adam does.
+        weight_decay: see `optimizer`.
+        schedule: "constant"; "cosine" down to zero over all steps; or "plateau": times `factor` after `patience` epochs
+            without a better validation, then `cooldown` epochs before it counts again.
+        early_stop: end after so many epochs without a better validation; 0 for never.
+        clip: largest norm of all gradients together; 0 for any.
+        ema: momentum of the moving average of the weights that is validated and kept; 0 for the weights themselves.
+        precision: "float32", "mixed_bfloat16", or "mixed_float16", whose loss is scaled to keep gradients in range. The
+            transform, the last product with the mixture and the loss are float32 in all of them.
+        jit: compile the step with XLA. On a CPU it makes the step of `conv` a third shorter.
     """
 
     name: str
     network: str
     options: dict[str, Any] = field(default_factory=dict)
     spectrogram: Spectrogram = field(default_factory=Spectrogram)
+    augment: Augment = field(default_factory=Augment)
     batch: int = 32
     seconds: float = 6.0
     steps: int = 172
     epochs: dict[str, int] = field(default_factory=dict)
+    loss: str = "mse"
+    loss_options: dict[str, float] = field(default_factory=dict)
+    optimizer: str = "adam"
     learning_rate: float = 1e-3
-    speed: float = 0.0
-    schedule: str = "constant"
     weight_decay: float = 1e-5
+    schedule: str = "constant"
+    factor: float = 0.3
+    patience: int = 80
+    cooldown: int = 10
+    early_stop: int = 0
+    clip: float = 0.0
+    ema: float = 0.0
+    precision: str = "float32"
+    jit: bool = True
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(choices)}")
+        for name in ("batch", "steps", *(f"epochs.{target}" for target in self.epochs)):
+            value = self.epochs[name[7:]] if name.startswith("epochs.") else getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        for name in ("seconds", "learning_rate", "factor"):
+            if not _number(getattr(self, name)) or getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}")
+        for name in ("weight_decay", "patience", "cooldown", "early_stop", "clip", "ema"):
+            if not _number(getattr(self, name)) or getattr(self, name) < 0:
+                raise ValueError(f"{name} must be a number from 0 on, not {getattr(self, name)!r}")
+        if self.ema >= 1 or not isinstance(self.jit, bool):
+            raise ValueError(f"ema must be below 1 and jit true or false, not {self.ema!r} and {self.jit!r}")
+
+    @property
+    def samples(self) -> int:
+        """Samples in an example."""
+        return int(self.seconds * self.spectrogram.rate)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return asdict(self)
+        values = asdict(self)
+        values["augment"]["gain"] = list(self.augment.gain)
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
         """From `to_json`'s values. Raises KerasepError on an unknown key or value, naming the known ones."""
-        known = [item.name for item in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise KerasepError(f"recipe: unknown key {unknown[0]!r}: choose from {', '.join(known)}")
         try:
-            return cls(**values | {"spectrogram": Spectrogram(**values["spectrogram"])})
-        except (KeyError, TypeError, ValueError) as error:
-            raise KerasepError(f"recipe: {error}: {json.dumps(values)[:200]}") from error
+            parts = {"spectrogram": Spectrogram, "augment": Augment}
+            for place, kind in (("recipe", cls), *parts.items()):
+                given = values if kind is cls else values.get(place, {})
+                known = [item.name for item in fields(kind)]
+                for key in given:
+                    if key not in known:
+                        raise KerasepError(f"{place}: unknown key {key!r}: choose from {', '.join(known)}")
+            return cls(**values | {place: kind(**values.get(place, {})) for place, kind in parts.items()})
+        except (AttributeError, TypeError, ValueError) as error:
+            raise KerasepError(f"recipe: {error}") from error
 
     def override(self, settings: list[str]) -> "Recipe":
         """With values changed by "key=value" or, for parts, "part.key=value"; values are JSON or plain words.
 
         Raises:
-            UsageError: an unknown key or an unfit value.
+            UsageError: an unknown key, or a value that does not fit.
         """
         values = self.to_json()
         for setting in settings:
@@ -77,13 +167,18 @@ class Recipe:
             place = values
             for parent in parents:
                 place = place.get(parent, {}) if isinstance(place, dict) else {}
-            if not equals or (last not in place and key.split(".")[0] != "options"):
-                raise UsageError(f"--set {setting}: no such key: choose from {', '.join(values)}, as in --set batch=16")
+            free = parents and parents[0] in ("options", "loss_options")  # their builders know what they take
+            if not equals or not (free or last in place):
+                known = place if parents and place else values
+                raise UsageError(f"--set {setting}: no such key: choose from {', '.join(known)}, as in --set batch=16")
             try:
                 place[last] = json.loads(text)
             except ValueError:
                 place[last] = text
-        return self.from_json(values)
+        try:
+            return self.from_json(values)
+        except KerasepError as error:
+            raise UsageError(f"--set: {error}") from error
 
 
 def load_record(run: Path) -> dict[str, Any]:
@@ -95,11 +190,16 @@ def load_record(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text())
         Recipe.from_json(record["recipe"])
+        record["targets"], record["epochs"]
     except FileNotFoundError as error:
-        raise KerasepError(f"{run}: holds no finished run ({RECORD} is missing): train one first") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KerasepError(f"{run / RECORD}: damaged ({error}): train it again") from error
+        raise KerasepError(f"{run}: holds no run ({RECORD} is missing): train one first") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, KerasepError) as error:
+        raise KerasepError(f"{run / RECORD}: damaged or of another version ({error}): train it again") from error
     return record
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 CONV = Recipe(
@@ -114,13 +214,42 @@ CONV_NORM = Recipe(
     name="conv-norm",
     network="conv",
     options={"standardise": True, "batch_norm": True, "padding": "same", "dropout": 0.2},
+    augment=Augment(speed=0.12),
     batch=16,
     seconds=3.0,
     steps=100,
-    epochs={"vocals": 30, "drums": 30, "bass": 30, "other": 30},
-    speed=0.12,
+    epochs=dict.fromkeys(SOURCES, 30),
     schedule="cosine",
     weight_decay=1e-3,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM)}
+# Tables 5-4 and 5-5, figure 5-3. Trained so, the thesis' networks were best after 450, 210 and 475 epochs.
+OPENUNMIX = Recipe(
+    name="openunmix",
+    network="openunmix",
+    batch=16,
+    steps=344,  # 86 songs x 64 excerpts / 16
+    epochs=dict.fromkeys(SOURCES, 1000),
+    schedule="plateau",
+    early_stop=250,
+)
+
+# Table 5-2 (the first setting, table 5-1, would step from window to window by nothing). Windows of 30 frames of real mixtures;
+# figure 5-1's "iteration size" is the steps in an epoch.
+DEEPCONVSEP = Recipe(
+    name="deepconvsep",
+    network="deepconvsep",
+    spectrogram=Spectrogram(channels=1, fft=1024, hop=512, window="blackmanharris"),
+    augment=Augment(gain=(1.0, 1.0), swap=0.0, coherent=1.0),
+    batch=32,
+    seconds=(29 * 512 + 1024) / 44100,
+    steps=2130,
+    epochs=dict.fromkeys(SOURCES, 40),
+    loss="deepconvsep",
+    loss_options={"alpha": 0.001, "beta": 0.01, "beta_vocals": 0.03},
+    optimizer="adadelta",
+    learning_rate=1.0,
+    weight_decay=0.0,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, OPENUNMIX, DEEPCONVSEP)}

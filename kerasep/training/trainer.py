@@ -1,132 +1,123 @@
-"""Training one network for one target: Keras `fit`, validated on whole songs, the best weights kept.
+"""Training a network: Keras `fit`, validated on whole songs, the best weights kept, and never lost.
 
-A run is a folder: `run.json` (recipe, versions, seed, losses and time of every epoch) and `best.weights.h5`.
+A run is a folder:
+
+    run.json             recipe, arguments, versions, seed; losses and time of every epoch
+    best.weights.h5      the network's weights after the epoch that explained most of the validation songs
+    checkpoints/         the whole state after the last two epochs, to go on from
+    tensorboard/         the same numbers for TensorBoard, if asked for
 """
 
 import math
+import os
 import platform
+import shutil
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 import kerasep
 from kerasep.dataset import Song, songs
 from kerasep.errors import KerasepError
-from kerasep.files import write_json
+from kerasep.files import replacing, write_json
 from kerasep.models import build
-from kerasep.spectral import stft
-from kerasep.training.data import Mixer, whole_songs
+from kerasep.training import checkpoint, engine
+from kerasep.training.data import Mixer
+from kerasep.training.learner import Learner, Transform
+from kerasep.training.losses import LOSSES
+from kerasep.training.optimizers import optimizer, schedule
 from kerasep.training.recipe import RECORD, Recipe, load_record
+from kerasep.training.validation import energy_explained, set_statistics
 
 WEIGHTS = "best.weights.h5"
+CHECKPOINTS = "checkpoints"
+TRIED = 10  # steps of a dry run
 
 
-class L2Adam(keras.optimizers.Adam):
-    """Adam whose weight decay is L2, a term of the gradient as in PyTorch's Adam. Keras' own is decoupled (AdamW)."""
-
-    def __init__(self, learning_rate, l2: float, **kwargs) -> None:
-        super().__init__(learning_rate, **kwargs)
-        self.l2 = l2
-
-    def apply(self, grads, trainable_variables=None):
-        variables = self._trainable_variables if trainable_variables is None else trainable_variables
-        decayed = [gradient + self.l2 * variable for gradient, variable in zip(grads, variables, strict=True)]
-        return super().apply(decayed, trainable_variables)
-
-
-def train(recipe: Recipe, target: str, roots: list[Path], output: Path, seed: int = 0) -> dict[str, Any]:
-    """Train `recipe` for `target` and write a run folder.
+def train(
+    recipe: Recipe,
+    targets: tuple[str, ...],
+    roots: list[Path],
+    output: Path,
+    seed: int = 0,
+    resume: bool = False,
+    devices: int | None = None,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Train `recipe` for one target or several together, and write a run folder.
 
     Args:
         roots: MUSDB folders; training songs come from all of them, validation songs from those that have any.
-        output: the run folder, made if missing; it must not hold a run already.
+        output: the run folder, made if missing; it must not hold a run already, unless that is to be resumed.
+        seed: of all random choices.
+        resume: go on after the last epoch that `output` holds, or start if it holds none. On a CPU the losses are bit for bit
+            those of an uninterrupted run.
+        devices: GPUs that share each batch, all there are by default.
+        tensorboard: write for TensorBoard too (on TensorFlow).
 
     Returns:
         The record.
 
     Raises:
-        KerasepError: the data cannot be used, or `output` holds a run.
+        KerasepError: the data cannot be used, `output` holds another run, or the loss is no longer a number.
     """
-    if (output / RECORD).exists():
-        raise KerasepError(f"{output}: holds a run already: name another folder or remove it")
-    keras.utils.set_random_seed(seed)
-    training = [song for root in roots for song in songs(root, "train", progress=True)]
-    validation = [song for root in roots for song in songs(root, "validation", progress=True)]
-    if not validation:
-        raise KerasepError(f"{', '.join(map(str, roots))}: none of MUSDB's validation songs is there to choose by")
-    mixer = Mixer(training, target, recipe.spectrogram, recipe.seconds, seed, recipe.speed)
-    model = build(recipe.network, recipe.spectrogram, recipe.options)
-    if recipe.options.get("standardise"):
-        _set_statistics(model.get_layer("standardise"), training, recipe)
-
-    epochs = recipe.epochs[target]
-    model.compile(L2Adam(_schedule(recipe, epochs), recipe.weight_decay), loss="mse")
-    record = {
-        "kerasep": kerasep.__version__,
-        "recipe": recipe.to_json(),
-        "target": target,
-        "seed": seed,
-        "songs": {"train": [song.name for song in training], "validation": [song.name for song in validation]},
-        "parameters": model.count_params(),
-        "versions": {"python": platform.python_version(), "keras": keras.__version__, "tensorflow": tf.__version__},
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "epochs": [],
-    }
+    earlier = _earlier(output, recipe, targets, seed, resume)
+    if earlier and earlier["finished"]:
+        return earlier
+    data = _open(roots)
+    learner, mixer, epochs = _prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    record = checkpoint.restore(output / CHECKPOINTS, learner) if resume else None
+    record = record or _record(recipe, targets, seed, data, learner)
+    done = len(record["epochs"])
     output.mkdir(parents=True, exist_ok=True)
-    callback = Validate(validation, target, recipe, output, record)
-    model.fit(_batches(mixer, recipe, epochs), epochs=epochs, steps_per_epoch=recipe.steps, callbacks=[callback], shuffle=False)
+    watching = schedule(recipe)
+    callbacks = [Guard(output), Validate(learner, data["validation"], recipe, record, output), *watching]
+    if tensorboard:
+        callbacks.append(_tensorboard(output))
+    callbacks += [Replay(record, watching), Keep(output, record)]
+    batches = engine.batches(mixer, done * recipe.steps, epochs * recipe.steps)
+    with _explained(mixer):
+        learner.fit(batches, initial_epoch=done, epochs=epochs, steps_per_epoch=recipe.steps, callbacks=callbacks, **engine.FIT)
+    record["finished"] = True
+    record["unreadable_excerpts"] = mixer.broken
+    write_json(output / RECORD, record)
     return record
 
 
-class Validate(keras.callbacks.Callback):
-    """After each epoch: the energy explained on whole songs, the best weights, the record."""
-
-    def __init__(self, validation: list[Song], target: str, recipe: Recipe, output: Path, record: dict[str, Any]) -> None:
-        super().__init__()
-        self.validation = validation
-        self.target = target
-        self.recipe = recipe
-        self.output = output
-        self.record = record
-        self.best = -math.inf
-        self.began = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.began = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        trained = time.monotonic() - self.began
-        explained = energy_explained(self.model, self.validation, self.target, self.recipe)
-        if explained > self.best:
-            self.best = explained
-            partial = self.output / f"partial.{WEIGHTS}"
-            self.model.save_weights(partial)
-            partial.replace(self.output / WEIGHTS)
-            self.record["best"] = {"epoch": epoch + 1, "validation_db": explained}
-        entry = {"loss": (logs or {})["loss"], "validation_db": explained, "seconds": round(trained, 1)}
-        self.record["epochs"].append(entry)
-        write_json(self.output / RECORD, self.record)
-        if logs is not None:  # for the progress bar
-            logs |= {"validation_db": explained, "best_db": self.best}
-
-
-def energy_explained(model: keras.Model, songs: list[Song], target: str, recipe: Recipe) -> float:
-    """10 log10(sum ref^2 / sum (ref - est)^2) over the magnitudes of all songs, in dB."""
-    energy = error = 0.0
-    for mixture, reference in whole_songs(songs, target, recipe.spectrogram):
-        estimate = np.asarray(model(mixture[None], training=False))[0]
-        energy += float(np.sum(np.square(reference), dtype=np.float64))
-        error += float(np.sum(np.square(reference - estimate), dtype=np.float64))
-    return 10 * math.log10(energy / error)
+def dry_run(recipe: Recipe, targets: tuple[str, ...], roots: list[Path], seed: int = 0, devices: int | None = None) -> str:
+    """What a run would be like, in words, after ten steps of it. Nothing is written."""
+    data = _open(roots)
+    learner, mixer, epochs = _prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    clock = Clock()
+    with _explained(mixer):
+        learner.fit(
+            engine.batches(mixer, 0, TRIED + 1), epochs=1, steps_per_epoch=TRIED + 1, callbacks=[clock], verbose=0, **engine.FIT
+        )
+    step = float(np.median(clock.steps[1:]))  # the first is compiling
+    learner.network.summary(expand_nested=True)
+    hours = epochs * recipe.steps * step / 3600
+    return "\n".join(
+        (
+            f"songs: {len(data['train'])} to train on, {len(data['validation'])} to validate on",
+            f"an epoch: {recipe.steps * recipe.batch} examples of {recipe.seconds:g} s, {recipe.steps} steps of {recipe.batch}",
+            f"parameters: {learner.network.count_params():,}",
+            f"memory: {peak_megabytes():.0f} MB at most so far, on the host",
+            f"time: {step:.3f} s a step (the median of {TRIED}; compiling and the first step {clock.steps[0]:.0f} s), "
+            f"{recipe.steps * step / 60:.1f} min an epoch, {hours:.1f} h for {epochs} epochs, without validation",
+        )
+    )
 
 
 def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
-    """A finished run's record and its network with the best weights.
+    """A run's record and its network, in float32, with the best weights so far.
 
     Raises:
         KerasepError: the folder holds no run, or its weights do not fit.
@@ -134,47 +125,243 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
     record = load_record(run)
     recipe = Recipe.from_json(record["recipe"])
     if not (run / WEIGHTS).exists():
-        raise KerasepError(f"{run}: holds no finished run ({WEIGHTS} is missing): train one first")
+        raise KerasepError(f"{run}: holds no trained weights ({WEIGHTS} is missing): train one first")
     try:
-        model = build(recipe.network, recipe.spectrogram, recipe.options)
-        model.load_weights(run / WEIGHTS)
+        network = build(recipe.network, recipe.spectrogram, recipe.options, tuple(record["targets"]))
+        network.load_weights(run / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
-    return record, model
+    return record, network
 
 
-def _schedule(recipe: Recipe, epochs: int):
-    if recipe.schedule == "cosine":
-        return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, epochs * recipe.steps)
-    if recipe.schedule == "constant":
-        return recipe.learning_rate
-    raise KerasepError(f"recipe {recipe.name}: unknown schedule {recipe.schedule!r}: choose from constant, cosine")
+def peak_megabytes() -> float:
+    """The most memory this process has had, in MB. (Linux says it of the process alone; elsewhere it is not known.)"""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
-def _batches(mixer: Mixer, recipe: Recipe, epochs: int) -> tf.data.Dataset:
-    """All batches of a run, made by as many threads as there are cores while the network trains."""
+class Guard(keras.callbacks.Callback):
+    """Ends the run as soon as the loss is no number: what was kept before stays."""
 
-    def example(number):
-        pair = tf.numpy_function(mixer, [number], [tf.float32, tf.float32], stateful=False)
-        return tuple(tf.ensure_shape(part, mixer.shape) for part in pair)
+    def __init__(self, output: Path) -> None:
+        super().__init__()
+        self.output = output
+        self.epoch = 0
 
-    numbers = tf.data.Dataset.range(epochs * recipe.steps * recipe.batch)
-    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return examples.batch(recipe.batch, drop_remainder=True).prefetch(2)
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            place = f"in step {batch + 1} of epoch {self.epoch + 1}"
+            raise KerasepError(
+                f"{self.output}: the loss became {loss} {place}: earlier epochs are kept; lower learning_rate or set clip"
+            )
 
 
-def _set_statistics(layer: keras.layers.Layer, songs: list[Song], recipe: Recipe) -> None:
-    """Mean and scale per bin over the frames of the mono training mixtures, as Open-Unmix's scaler."""
-    count, total, squares = 0, 0.0, 0.0
-    for song in songs:
-        mixture = song.read("mixture").mean(axis=1, keepdims=True)
-        values = np.abs(stft(mixture, recipe.spectrogram))[:, :, 0].astype(np.float64) ** layer.power
-        count += len(values)
-        total = total + values.sum(axis=0)
-        squares = squares + np.square(values).sum(axis=0)
-    mean = total / count
-    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
-    deviation = np.maximum(deviation, 1e-4 * deviation.max())
-    layer.mean.assign(mean)
-    layer.scale.assign(1 / deviation)
+class Validate(keras.callbacks.Callback):
+    """After each epoch: the energy explained on whole songs, the record, the best weights."""
+
+    def __init__(self, learner: Learner, validation: list[Song], recipe: Recipe, record: dict[str, Any], output: Path) -> None:
+        super().__init__()
+        self.forward = engine.forward(learner.network, recipe.jit)
+        self.average = keras.callbacks.SwapEMAWeights() if recipe.ema else None
+        self.validation = validation
+        self.recipe = recipe
+        self.record = record
+        self.output = output
+        self.began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = {} if logs is None else logs
+        trained = time.monotonic() - self.began
+        with self._averaged():
+            explained = energy_explained(self.forward, self.validation, tuple(self.record["targets"]), self.recipe)
+            mean = float(np.mean(list(explained.values())))
+            if mean > self.record["best"]["validation_db"]:
+                self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": explained}
+                self._save()
+        entry = {name: float(value) for name, value in logs.items()} | {
+            "validation_db": mean,
+            "validation": explained,
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(trained, 1),
+            "validation_seconds": round(time.monotonic() - self.began - trained, 1),
+        }
+        self.record["epochs"].append(entry)
+        logs["validation_db"] = mean  # for the callbacks that watch it and the progress bar
+        logs["best_db"] = self.record["best"]["validation_db"]
+
+    def _save(self) -> None:
+        # Keras wants the name to end so, hence a name of its own beside the one that counts.
+        with replacing(self.output / WEIGHTS) as partial:
+            self.model.network.save_weights(partial)
+
+    @contextmanager
+    def _averaged(self):
+        """With the moving averages in the place of the weights, if the recipe has them."""
+        if self.average:
+            self.average.set_model(self.model)
+            self.average.on_test_begin()
+        yield
+        if self.average:
+            self.average.on_test_end()
+
+
+class Replay(keras.callbacks.Callback):
+    """Shows the callbacks that watch validation the epochs of a resumed run, so that they count on from there."""
+
+    def __init__(self, record: dict[str, Any], watching: list[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.epochs = list(record["epochs"])
+        self.watching = watching
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.epochs or not self.watching:
+            return
+        rate = float(self.model.optimizer.learning_rate)
+        for epoch, entry in enumerate(self.epochs):
+            for callback in self.watching:
+                callback.on_epoch_end(epoch, {"validation_db": entry["validation_db"]})
+        self.model.optimizer.learning_rate = rate  # as the checkpoint has it: it was lowered already
+
+
+class Keep(keras.callbacks.Callback):
+    """After each epoch, when all else is done: the state, then the record."""
+
+    def __init__(self, output: Path, record: dict[str, Any]) -> None:
+        super().__init__()
+        self.output = output
+        self.record = record
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        checkpoint.save(self.output / CHECKPOINTS, self.model, self.record)
+        write_json(self.output / RECORD, self.record)
+
+
+class Clock(keras.callbacks.Callback):
+    """Seconds from the end of one step to the end of the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[float] = []
+        self.last = 0.0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.last = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now = time.perf_counter()
+        self.steps.append(now - self.last)
+        self.last = now
+
+
+def _open(roots: list[Path]) -> dict[str, list[Song]]:
+    data = {subset: [s for root in roots for s in songs(root, subset, progress=True)] for subset in ("train", "validation")}
+    if not data["validation"]:
+        raise KerasepError(f"{', '.join(map(str, roots))}: none of MUSDB's validation songs is there to choose by")
+    return data
+
+
+def _prepare(
+    recipe: Recipe, targets: tuple[str, ...], training: list[Song], seed: int, devices: int
+) -> tuple[Learner, Mixer, int]:
+    """A compiled learner with its variables made, its data, and how many epochs it is to be trained."""
+    if unknown := [target for target in targets if target not in recipe.epochs]:
+        raise KerasepError(f"recipe {recipe.name}: no epochs for {unknown[0]}: add --set epochs.{unknown[0]}=N")
+    if devices > 1 and recipe.batch % devices:
+        raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
+    keras.utils.set_random_seed(seed)
+    epochs = max(recipe.epochs[target] for target in targets)
+    mixer = Mixer(training, recipe, seed)
+    with engine.shared(devices):
+        try:
+            network = _network(recipe, targets)
+            loss = LOSSES[recipe.loss](targets, **recipe.loss_options)
+        except (TypeError, ValueError) as error:
+            raise KerasepError(f"recipe {recipe.name}: {error}") from error
+        learner = Learner(network, Transform(recipe.spectrogram, targets, recipe.augment.tilt > 0), loss)
+        learner.compile(optimizer(recipe, epochs), loss=loss, jit_compile=recipe.jit and engine.can_compile(devices))
+        learner({name: np.zeros((1, *shape[1:]), kind) for name, (shape, kind) in mixer.shapes.items()})  # makes its variables
+        learner.optimizer.build(learner.trainable_variables)
+    set_statistics(network, training, recipe)
+    return learner, mixer, epochs
+
+
+def _network(recipe: Recipe, targets: tuple[str, ...]) -> keras.Model:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        return build(recipe.network, recipe.spectrogram, recipe.options, targets)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _earlier(output: Path, recipe: Recipe, targets: tuple[str, ...], seed: int, resume: bool) -> dict[str, Any] | None:
+    """The record that `output` holds, if it is that of the run to be resumed."""
+    if not (output / RECORD).exists():
+        return None
+    if not resume:
+        raise KerasepError(f"{output}: holds a run already: add --resume to go on with it, or name another folder")
+    record = load_record(output)
+    asked = {"recipe": recipe.to_json(), "targets": list(targets), "seed": seed}
+    for name, value in asked.items():
+        if record[name] != value:
+            raise KerasepError(f"{output}: holds a run with another {name}: resume it with what it was started with")
+    return record
+
+
+def _record(
+    recipe: Recipe, targets: tuple[str, ...], seed: int, data: dict[str, list[Song]], learner: Learner
+) -> dict[str, Any]:
+    backend = keras.backend.backend()
+    return {
+        "kerasep": kerasep.__version__,
+        "commit": _commit(),
+        "arguments": sys.argv[1:],
+        "recipe": recipe.to_json(),
+        "targets": list(targets),
+        "seed": seed,
+        "songs": {subset: [song.name for song in group] for subset, group in data.items()},
+        "parameters": learner.network.count_params(),
+        "versions": {
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in ("keras", backend, "numpy")},
+        },
+        "machine": {"cores": os.cpu_count(), "devices": engine.names()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": False,
+        "best": {"epoch": 0, "validation_db": -math.inf},
+        "epochs": [],
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this runs from, if it is one."""
+    checkout = Path(kerasep.__file__).parents[1]
+    git = shutil.which("git")
+    if git is None or not (checkout / ".git").exists():
+        return None
+    command = [git, "-C", str(checkout), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+def _tensorboard(output: Path) -> keras.callbacks.Callback:
+    if keras.backend.backend() != "tensorflow":
+        raise KerasepError("--tensorboard: is written by TensorFlow alone: leave it out, run.json holds the same numbers")
+    return keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)
+
+
+@contextmanager
+def _explained(mixer: Mixer):
+    """Errors of the data as the data raised them, not as they come through the backend."""
+    try:
+        yield
+    except Exception as error:
+        raise mixer.error or error from None

@@ -1,0 +1,79 @@
+"""Open-Unmix (F. Stöter, S. Uhlich, A. Liutkus, Y. Mitsufuji, "Open-Unmix - A Reference Implementation for Music Source
+Separation", JOSS 2019; thesis 4.3.2).
+
+One network per target. The mixture's magnitudes go in, the target's come out: a mask times the mixture.
+
+    crop        to the bins up to 16 kHz
+    scale       (x - mean) / deviation per bin, both trained on from the data set's
+    fc1         dense, batch normalisation, tanh
+    LSTM        three bidirectional layers; their output beside their input
+    fc2         dense, batch normalisation, ReLU
+    fc3         dense to all bins of all channels, batch normalisation
+    scale       x * scale + mean per bin, trained; ReLU, times the mixture
+
+Departures: one LSTM bias where PyTorch's layers add two; the input mean is stored as it is, not negated.
+"""
+
+import keras
+from keras import layers, ops
+
+from kerasep.models.layers import Rescale, Standardise
+from kerasep.spectral import Spectrogram
+
+EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's batch normalisation; its momentum of 0.1 is Keras' 0.9
+
+
+def openunmix(
+    spectrogram: Spectrogram,
+    hidden: int = 512,
+    depth: int = 3,
+    bandwidth: float = 16000,
+    bidirectional: bool = True,
+    dropout: float = 0.4,
+) -> keras.Model:
+    """Build the network for one target.
+
+    Args:
+        spectrogram: what goes in.
+        hidden: features between the layers; a direction of a bidirectional LSTM has half of them.
+        depth: LSTM layers.
+        bandwidth: highest frequency in Hz that the network looks at; its mask covers all of them.
+        bidirectional: whether the LSTM also runs backwards. Without, the network needs no future frame.
+        dropout: between LSTM layers, in training.
+
+    Returns:
+        A functional model from mixture to target magnitudes, both (batch, frames, bins, channels).
+    """
+
+    def normalised(x, name):
+        return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
+
+    bins, channels = spectrogram.bins, spectrogram.channels
+    seen = min(bins, int(bandwidth * spectrogram.fft / spectrogram.rate) + 1)
+    mixture = keras.Input((None, bins, channels), name="mixture")
+    x = mixture[:, :, :seen]
+    x = Standardise(trainable=True, name="standardise")(x)
+    x = layers.Reshape((-1, seen * channels), name="flatten")(x)
+    x = layers.Dense(hidden, use_bias=False, name="fc1")(x)
+    x = skip = layers.Activation("tanh", name="tanh")(normalised(x, "bn1"))
+    for number in range(depth):
+        units = hidden // 2 if bidirectional else hidden
+        lstm = layers.LSTM(units, return_sequences=True, name=f"lstm{number}")
+        x = layers.Bidirectional(lstm, name=f"lstm{number}")(x) if bidirectional else lstm(x)
+        if number < depth - 1:
+            x = layers.Dropout(dropout, name=f"dropout{number}")(x)
+    x = layers.Concatenate(name="skip")([skip, x])
+    x = layers.Dense(hidden, use_bias=False, name="fc2")(x)
+    x = layers.ReLU(name="relu")(normalised(x, "bn2"))
+    x = layers.Dense(bins * channels, use_bias=False, name="fc3")(x)
+    x = layers.Reshape((-1, bins, channels), name="unflatten")(normalised(x, "bn3"))
+    mask = layers.ReLU(name="mask")(Rescale(name="rescale")(x))
+    return keras.Model(mixture, ops.multiply(mask, mixture), name="openunmix")
+
+
+def context(bidirectional: bool = True, **_) -> tuple[int, int, bool]:
+    """(frames either side worth giving one output frame, fewest frames the network takes, whether more change nothing).
+
+    An LSTM remembers without a limit; a minute's block with three seconds more on either side is what it gets.
+    """
+    return 128, 1, False

@@ -1,0 +1,108 @@
+"""The network with what surrounds it in training: excerpts in, magnitudes made, estimates compared."""
+
+import math
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasep.dataset import SOURCES
+from kerasep.spectral import Spectrogram, window
+from kerasep.training.losses import StemsLoss
+
+GROUP = 4  # examples transformed at a time: as fast as all at once, in a gigabyte less for a batch of `conv`
+
+
+class Transform(keras.layers.Layer):
+    """A batch of excerpts (`kerasep.training.data.Mixer`) to magnitudes, in the step itself.
+
+    Here, and not where the excerpts are read, because it costs as much there and more memory, and a GPU does it in passing
+    (docs/training.md has the measurement). Not centred: an excerpt's ends are no song's ends. Open-Unmix trains so too.
+
+    Args:
+        spectrogram: what to make.
+        targets: sources whose magnitudes are asked for.
+        tilted: whether the batch's tilts are to be applied.
+    """
+
+    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool) -> None:
+        super().__init__(dtype="float32", autocast=False, trainable=False, name="transform")
+        self.spectrogram = spectrogram
+        self.targets = targets
+        self.tilted = tilted
+        self.window = window(spectrogram.window, spectrogram.fft)
+        octaves = np.log2(np.maximum(np.fft.rfftfreq(spectrogram.fft, 1 / spectrogram.rate), 20) / 1000)
+        self.octaves = octaves.astype(np.float32)
+
+    def call(self, batch):
+        """Magnitudes: mixture (batch, frames, bins, channels), targets (batch, targets, frames, bins, channels)."""
+        size = math.gcd(batch["excerpts"].shape[0], GROUP)
+        groups = {name: ops.reshape(part, (-1, size, *part.shape[1:])) for name, part in batch.items()}
+        mixture, references = ops.map(self._magnitudes, groups)
+        return ops.reshape(mixture, (-1, *mixture.shape[2:])), ops.reshape(references, (-1, *references.shape[2:]))
+
+    def _magnitudes(self, batch):
+        # (batch, sources, samples, 2) x (batch, sources, 2, channels); two terms are cheaper than a product of matrices
+        excerpts = ops.cast(batch["excerpts"], "float32") / 32768
+        left, right = excerpts[..., :1], excerpts[..., 1:]
+        gains = batch["gains"]
+        waves = left * gains[:, :, None, 0] + right * gains[:, :, None, 1]  # (batch, sources, samples, channels)
+        wanted = [SOURCES.index(target) for target in self.targets]
+        rest = [index for index in range(len(SOURCES)) if index not in wanted]
+        parts = [waves[:, index] for index in wanted]
+        tilts = [batch["tilts"][:, index] for index in wanted]
+        if self.tilted:
+            parts += [waves[:, index] for index in rest]
+            tilts += [batch["tilts"][:, index] for index in rest]
+        elif rest:  # what is not asked for is transformed together
+            parts.append(sum(waves[:, index] for index in rest))
+        real, imaginary = self._stft(ops.transpose(ops.stack(parts, axis=1), (0, 1, 3, 2)))
+        if self.tilted:
+            slopes = ops.exp(np.log(10) / 20 * self.octaves * ops.stack(tilts, axis=1)[..., None, None, None])
+            real, imaginary = real * slopes, imaginary * slopes
+        mixture = _magnitude(ops.sum(real, axis=1), ops.sum(imaginary, axis=1))
+        count = len(wanted)
+        references = _magnitude(real[:, :count], imaginary[:, :count])
+        return ops.transpose(mixture, (0, 2, 3, 1)), ops.transpose(references, (0, 1, 3, 4, 2))
+
+    def _stft(self, waves):
+        """(batch, parts, channels, samples) -> real and imaginary parts (batch, parts, channels, frames, bins)."""
+        fft, hop = self.spectrogram.fft, self.spectrogram.hop
+        pieces = fft // hop  # a frame is so many hops
+        frames = 1 + (waves.shape[-1] - fft) // hop
+        hops = ops.reshape(waves[..., : (frames + pieces - 1) * hop], (*waves.shape[:-1], frames + pieces - 1, hop))
+        framed = ops.concatenate([hops[..., piece : piece + frames, :] for piece in range(pieces)], axis=-1)
+        return ops.rfft(framed * self.window)
+
+
+class Learner(keras.Model):
+    """What a step computes: transform, network, loss.
+
+    Args:
+        network: from mixture to a dict of target magnitudes, (batch, frames, bins, channels).
+        transform: from a batch to magnitudes.
+        loss: over all targets.
+    """
+
+    def __init__(self, network: keras.Model, transform: Transform, loss: StemsLoss) -> None:
+        super().__init__(name="learner", dtype="float32", autocast=False)
+        self.network = network
+        self.transform = transform
+        self.stems_loss = loss
+        names = loss.names if len(loss.names) > 1 else ()  # one part is the loss itself
+        self.parts = {name: keras.metrics.Mean(name=name) for name in names}
+
+    def call(self, batch, training=False):
+        mixture, references = self.transform(batch)
+        outputs = self.network(mixture, training=training)
+        return references, ops.stack([ops.cast(outputs[t], "float32") for t in self.transform.targets], axis=1)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        references, estimates = y_pred
+        for name, value in self.stems_loss.parts(references, estimates).items() if self.parts else ():
+            self.parts[name].update_state(value)
+        return super().compute_loss(x, references, estimates, training=training)
+
+
+def _magnitude(real, imaginary):
+    return ops.sqrt(ops.square(real) + ops.square(imaginary))

@@ -1,0 +1,111 @@
+"""Losses over all targets of a network at once, and the parts of them that a run reports.
+
+Magnitudes are stacked: (batch, targets, frames, bins, channels). A loss is one number per example.
+"""
+
+from itertools import combinations
+
+import keras
+from keras import ops
+
+from kerasep.errors import KerasepError
+
+
+class StemsLoss(keras.losses.Loss):
+    """A loss made of named parts.
+
+    Args:
+        targets: the names along the second axis.
+        names: of the parts, in order.
+    """
+
+    def __init__(self, targets: tuple[str, ...], names: tuple[str, ...]) -> None:
+        super().__init__(name="loss", dtype="float32")
+        self.targets = targets
+        self.names = names
+
+    def call(self, y_true, y_pred):
+        return sum(self.weight(name) * value for name, value in self.parts(y_true, y_pred).items())
+
+    def parts(self, references, estimates) -> dict:
+        """Named parts, each of shape (batch,)."""
+        raise NotImplementedError
+
+    def weight(self, name: str) -> float:
+        """The factor of a part in the loss."""
+        return 1.0
+
+
+class MagnitudeError(StemsLoss):
+    """Mean squared error of the magnitudes, added up over targets, as Open-Unmix trains one of them."""
+
+    def __init__(self, targets: tuple[str, ...]) -> None:
+        super().__init__(targets, targets)
+
+    def parts(self, references, estimates) -> dict:
+        errors = _mean(ops.square(references - estimates))  # (batch, targets)
+        return {target: errors[:, index] for index, target in enumerate(self.targets)}
+
+
+class SumsError(StemsLoss):
+    """Mean squared error of the magnitudes of every sum of one to all but one targets, averaged over the sums.
+
+    After R. Sawata et al., "All for One and One for All", ICASSP 2021, section 3.2, there for masks that share a mixture.
+    """
+
+    def __init__(self, targets: tuple[str, ...]) -> None:
+        super().__init__(targets, (*targets, "sums"))
+
+    def parts(self, references, estimates) -> dict:
+        differences = references - estimates
+        sizes = range(1, max(2, len(self.targets)))
+        groups = [group for size in sizes for group in combinations(range(len(self.targets)), size)]
+        errors = [_mean(ops.square(sum(differences[:, index] for index in group))) for group in groups]
+        alone = {target: errors[index] for index, target in enumerate(self.targets)}
+        return alone | {"sums": sum(errors) / len(errors)}
+
+    def weight(self, name: str) -> float:
+        return 1.0 if name == "sums" else 0.0
+
+
+class DeepConvSepError(StemsLoss):
+    """The joint loss of P. Chandna et al., "Monoaural audio source separation using deep convolutional neural networks", 2017.
+
+    Squared errors, summed over a spectrogram, of vocals, drums and bass; less `alpha` times the squared distances of each of
+    these estimates from the references of the two others, less `beta` times those of drums and bass from the reference
+    of "other", less `beta_vocals` times that of the vocals from it; of all this the absolute value. "other" itself has no
+    term: it is what the masks leave.
+    """
+
+    def __init__(self, targets: tuple[str, ...], alpha: float = 0.001, beta: float = 0.01, beta_vocals: float = 0.03) -> None:
+        if missing := {"vocals", "drums", "bass", "other"} - set(targets):
+            raise KerasepError(f"loss deepconvsep: needs all four targets, {', '.join(sorted(missing))} missing: name them")
+        super().__init__(targets, ("vocals", "bass", "drums", "beta", "beta_vocals", "alpha"))
+        self.weights = {"alpha": -alpha, "beta": -beta, "beta_vocals": -beta_vocals}
+
+    def call(self, y_true, y_pred):
+        return ops.abs(super().call(y_true, y_pred))
+
+    def parts(self, references, estimates) -> dict:
+        def distance(estimate: str, reference: str):
+            difference = estimates[:, self.targets.index(estimate)] - references[:, self.targets.index(reference)]
+            return ops.sum(ops.square(difference), axis=(1, 2, 3))
+
+        main = ("vocals", "bass", "drums")
+        return {
+            **{target: distance(target, target) for target in main},
+            "beta": distance("bass", "other") + distance("drums", "other"),
+            "beta_vocals": distance("vocals", "other"),
+            "alpha": sum(distance(a, b) for a in main for b in main if a != b),
+        }
+
+    def weight(self, name: str) -> float:
+        return self.weights.get(name, 1.0)
+
+
+LOSSES = {"mse": MagnitudeError, "sums": SumsError, "deepconvsep": DeepConvSepError}
+
+
+def _mean(values):
+    """(batch, ..., frames, bins, channels) -> (batch, ...)."""
+    return ops.mean(values, axis=(-3, -2, -1))

@@ -1,0 +1,72 @@
+"""What is measured on whole songs: how much of the targets a network explains, and the statistics it is fed with."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from kerasep.dataset import Song
+from kerasep.models.layers import Standardise
+from kerasep.training.data import whole_song
+from kerasep.training.recipe import Recipe
+
+BLOCK = 2584  # frames, a minute: songs are seen in such pieces, so that memory does not grow with their length
+
+
+def energy_explained(
+    forward: Callable[[np.ndarray], dict[str, np.ndarray]], songs: list[Song], targets: tuple[str, ...], recipe: Recipe
+) -> dict[str, float]:
+    """10 log10(sum ref^2 / sum (ref - est)^2) over the magnitudes of all songs, in dB, for each target.
+
+    Args:
+        forward: from a mixture to targets, (batch, frames, bins, channels); called with one number of frames alone, the last
+            block of a song being filled up with silence, because compilers want it so.
+    """
+    frames = min(BLOCK, max(recipe.spectrogram.frames(song.frames) for song in songs))
+    energy, error = dict.fromkeys(targets, 0.0), dict.fromkeys(targets, 0.0)
+    for song in songs:
+        for block in whole_song(song, ("mixture", *targets), recipe, frames):
+            mixture = block["mixture"]
+            filled = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
+            estimates = forward(filled[None])
+            for target in targets:
+                difference = block[target] - estimates[target][0, : len(mixture)]
+                energy[target] += float(np.sum(np.square(block[target]), dtype=np.float64))
+                error[target] += float(np.sum(np.square(difference), dtype=np.float64))
+    return {target: 10 * math.log10(max(energy[target], 1e-12) / max(error[target], 1e-12)) for target in targets}
+
+
+def set_statistics(network: keras.Model, songs: list[Song], recipe: Recipe) -> None:
+    """Give every `Standardise` layer mean and scale per bin over the frames of the mono mixtures, as Open-Unmix's scaler."""
+    found = list(_standardising(network))
+    for power in {layer.power for layer in found}:
+        mean, deviation = _statistics(songs, recipe, power)
+        for layer in found:
+            if layer.power == power:
+                bins = layer.mean.shape[0]
+                layer.mean.assign(mean[:bins])
+                layer.scale.assign(1 / deviation[:bins])
+
+
+def _standardising(model: keras.Model) -> Iterator[Standardise]:
+    for layer in model.layers:
+        if isinstance(layer, Standardise):
+            yield layer
+        elif isinstance(layer, keras.Model):
+            yield from _standardising(layer)
+
+
+def _statistics(songs: list[Song], recipe: Recipe, power: float) -> tuple[np.ndarray, np.ndarray]:
+    mono = replace(recipe, spectrogram=replace(recipe.spectrogram, channels=1))
+    count, total, squares = 0, np.zeros(recipe.spectrogram.bins), np.zeros(recipe.spectrogram.bins)
+    for song in songs:
+        for block in whole_song(song, ("mixture",), mono, BLOCK):
+            values = block["mixture"][:, :, 0].astype(np.float64) ** power
+            count += len(values)
+            total += values.sum(axis=0)
+            squares += np.square(values).sum(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return mean, np.maximum(deviation, 1e-4 * deviation.max())
