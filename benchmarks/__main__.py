@@ -1,10 +1,10 @@
-"""python -m benchmarks COMMAND: separate and scoring measure speed, masks and scores quality, tables renews the pages."""
+"""python -m benchmarks COMMAND: separate, scoring and training are about speed, masks and scores about quality."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import scores, scoring, separate, tables
+from benchmarks import scores, scoring, separate, tables, training
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT
 
@@ -24,6 +24,11 @@ def main() -> int:
     sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: scoring.measure(given.minutes, given.against, given.output))
+    sub = commands.add_parser("training", help="steps with live data against cached, PyTorch's Open-Unmix, memory")
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+    sub.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and openunmix, to compare with")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    sub.set_defaults(run=lambda given: training.measure(given.root, given.output, given.torch))
     sub = commands.add_parser("agreement", help="BSSEval against museval on MUSDB18's test songs, every frame")
     sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")

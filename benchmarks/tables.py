@@ -56,6 +56,64 @@ def _validation() -> list[str]:
     return _table(("energy explained in dB", "steps", "music heard", "time a target", *TARGETS), rows)
 
 
+def _recipes() -> list[str]:
+    rows = []
+    for run in _result("recipes"):
+        steps = len(run["epochs"]) * run["recipe"]["steps"]
+        music = steps * run["recipe"]["batch"] * run["recipe"]["seconds"] / 3600
+        minutes = sum(epoch["seconds"] for epoch in run["epochs"]) / 60
+        best = run["best"]["targets"]
+        name, mean = f"`{run['recipe']['name']}`", f"{run['best']['validation_db']:.2f}"
+        parameters = f"{run['parameters'] / len(best) / 1e6:.2f} M"
+        rows.append((name, parameters, str(steps), f"{music:.0f} h", f"{minutes:.0f} min", *_numbers(best, 2), mean))
+    return _table(("energy explained in dB", "weights a target", "steps", "music heard", "time", *TARGETS, "mean"), rows)
+
+
+def _training() -> list[str]:
+    result = _result("training")
+    rows = []
+    for run in result["steps"]:
+        live, cached = (statistics.median(run["samples"][side]) for side in ("live", "cached"))
+        audio = run["audio_seconds_per_step"] / live
+        what = f"`{run['recipe']}`, {run['batch']} x {run['audio_seconds_per_step'] / run['batch']:g} s"
+        speed = (f"{1 / live:.2f}", f"{audio:.0f}")
+        rows.append(
+            (
+                what,
+                run["data"],
+                f"{live:.2f} s",
+                f"{cached:.2f} s",
+                f"{live / cached:.2f}",
+                *speed,
+                f"{run['peak_megabytes']:.0f} MB",
+            )
+        )
+    head = ("step, one target", "data", "live", "cached", "ratio", "steps/s", "audio s/s", "peak memory")
+    peer, memory = result["peer"], result["memory"]
+    ours, theirs = (statistics.median(times) for times in peer["samples"].values())
+    versions = " and ".join(f"{name} {version}" for name, version in peer["versions"].items())
+    return [
+        *_table(head, rows),
+        "",
+        f"The step of `openunmix`, transforms and all, took {ours:.2f} s; that of {versions}, same batch and shapes, in turns "
+        f"with it, {theirs:.2f} s: {theirs / ours:.2f} times as long. An epoch on {memory['songs']} full-length songs, with "
+        f"validation, peaked at {memory['peak_megabytes']:.0f} MB (recipe `conv`).",
+    ]
+
+
+def _transform() -> list[str]:
+    names = {
+        "host": "NumPy, outside the step",
+        "in the step": "in the step",
+        "kept spectrograms": "complex spectrograms kept and mixed",
+    }
+    rows = []
+    for way, samples in _result("training")["transform"].items():
+        spread = f"{min(samples):.2f} to {max(samples):.2f} s"
+        rows.append((names[way], f"{statistics.median(samples):.2f} s", spread))
+    return _table(("transform", "median", "range"), rows)
+
+
 def _masks() -> list[str]:
     rows = []
     for path in sorted(RESULTS.glob("masks/*/summary.json")):
@@ -124,6 +182,9 @@ def _machine() -> list[str]:
 TABLES: dict[str, Callable[[], list[str]]] = {
     "scores": _scores,
     "validation": _validation,
+    "recipes": _recipes,
+    "training": _training,
+    "transform": _transform,
     "masks": _masks,
     "speed": _speed,
     "files": _files,

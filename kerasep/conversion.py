@@ -49,6 +49,8 @@ def pack(
     """
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: name the artifact .onnx")
+    if keras.backend.backend() != "tensorflow":
+        raise KerasepError(f"packing runs on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
     records, networks = _load(runs)
     recipes = [Recipe.from_json(record["recipe"]) for record in records]
     spectrogram = recipes[0].spectrogram

@@ -96,6 +96,36 @@ def test_a_song_with_a_stem_of_another_rate(tmp_path, song):
     fails("differ in rate", tmp_path)
 
 
+def test_a_song_with_a_shorter_stem(tmp_path, song):
+    write_song(tmp_path / "train" / "One", song)
+    soundfile.write(tmp_path / "train" / "One" / "bass.wav", song["bass"][:44100], 44100)
+    fails(r"One: stems differ in length \(.*bass 1.0 s.*\): fetch the song again", tmp_path)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_samples_as_16_bits(tmp_path, song, subtype):
+    write_song(tmp_path / "train" / "One", song)
+    path = tmp_path / "train" / "One" / "bass.wav"
+    soundfile.write(path, song["bass"], 44100, subtype)
+    (one,) = songs(tmp_path, "train")
+    samples = one.pcm("bass", 1000, 500)
+    assert samples.dtype == np.int16
+    assert np.abs(samples / 32768 - song["bass"][1000:1500]).max() <= 1.5 / 32768
+    path.write_bytes(path.read_bytes()[:9000])
+    with pytest.raises((EOFError, ValueError, OSError)):
+        one.pcm("bass", 1000, 60000)
+    path.write_bytes(b"no sound")
+    with pytest.raises((EOFError, ValueError, OSError)):
+        one.pcm("bass", 1000, 500)
+
+
+def test_a_stem_in_pieces(hq_root):
+    song = songs(hq_root, "train")[0]
+    assert np.array_equal(np.concatenate(list(song.blocks("bass", 2))), song.read("bass"))
+    mono = np.concatenate(list(song.blocks("bass", 1)))
+    assert np.allclose(mono[:, 0], song.read("bass").mean(axis=1), atol=1e-7)
+
+
 def test_real_clips(clips):
     found = {subset: songs(clips, subset) for subset in ("train", "validation", "test")}
     assert {song.name for song in found["validation"]} == VALIDATION

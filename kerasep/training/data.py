@@ -28,15 +28,18 @@ class Mixer:
         songs: where excerpts come from.
         recipe: which spectrogram, how long, how many, and what is done to them.
         seed: of all random choices.
+        host, hosts: which of how many machines this is, each making its part of a batch.
 
     Raises:
         KerasepError: a song has another rate than the recipe, or is too short.
     """
 
-    def __init__(self, songs: list[Song], recipe: Recipe, seed: int) -> None:
+    def __init__(self, songs: list[Song], recipe: Recipe, seed: int, host: int = 0, hosts: int = 1) -> None:
         self.songs = songs
         self.recipe = recipe
         self.seed = seed
+        self.host = host
+        self.size = recipe.batch // hosts  # examples made here for each batch
         self.error: KerasepError | None = None  # what ended the run, for where only its text would come through
         self.broken = 0
         self._lock = threading.Lock()
@@ -49,7 +52,7 @@ class Mixer:
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and type of the parts of a batch."""
-        batch, sources = self.recipe.batch, len(SOURCES)
+        batch, sources = self.size, len(SOURCES)
         return {
             "excerpts": ((batch, sources, self.recipe.samples, 2), "int16"),
             "gains": ((batch, sources, 2, self.recipe.spectrogram.channels), "float32"),
@@ -68,8 +71,9 @@ class Mixer:
             KerasepError: too many excerpts could not be read.
         """
         batch = {name: np.empty(shape, kind) for name, (shape, kind) in self.shapes.items()}
-        for index in range(self.recipe.batch):
-            random = np.random.default_rng((self.seed, number * self.recipe.batch + index))
+        first = number * self.recipe.batch + self.host * self.size
+        for index in range(self.size):
+            random = np.random.default_rng((self.seed, first + index))
             self._fill(random, {name: part[index] for name, part in batch.items()})
         return batch
 

@@ -18,6 +18,9 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 elif keras.backend.backend() == "jax":
     import jax
+
+    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):  # several hosts, which must meet before anything else
+        keras.distribution.initialize()
 else:
     raise KerasepError(
         f"training runs on TensorFlow and JAX, not on {keras.backend.backend()}: set KERAS_BACKEND to one of them"
@@ -73,9 +76,9 @@ def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str,
 
 
 def devices() -> int:
-    """GPUs at hand."""
+    """Devices to share a batch by default: GPUs, of all hosts."""
     if keras.backend.backend() == "jax":
-        return sum(device.platform != "cpu" for device in jax.devices())
+        return sum(device.platform != "cpu" for device in jax.devices()) or jax.process_count()
     return len(tf.config.list_logical_devices("GPU"))
 
 
@@ -83,14 +86,12 @@ def shared(count: int) -> AbstractContextManager:
     """Where to build a learner whose step is shared by `count` devices, each with its part of the batch.
 
     On TensorFlow `tf.distribute.MirroredStrategy`, on JAX `keras.distribution.DataParallel`; there, several hosts take part
-    if Keras' variables KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say so.
+    if Keras' variables KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say so, each with its own run folder.
 
     Raises:
         KerasepError: there are not so many devices.
     """
     if keras.backend.backend() == "jax":
-        if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
-            keras.distribution.initialize()
         names = keras.distribution.list_devices()
         _check(count, len(names))
         if count > 1:
@@ -101,6 +102,11 @@ def shared(count: int) -> AbstractContextManager:
     names = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     _check(count, len(names))
     return tf.distribute.MirroredStrategy([device.name for device in names[:count]]).scope() if count > 1 else nullcontext()
+
+
+def host() -> tuple[int, int]:
+    """Which of how many hosts this is."""
+    return (jax.process_index(), jax.process_count()) if keras.backend.backend() == "jax" else (0, 1)
 
 
 def can_compile(count: int) -> bool:

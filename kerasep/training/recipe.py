@@ -84,7 +84,7 @@ class Recipe:
         ema: momentum of the moving average of the weights that is validated and kept; 0 for the weights themselves.
         precision: "float32", "mixed_bfloat16", or "mixed_float16", whose loss is scaled to keep gradients in range. The
             transform, the last product with the mixture and the loss are float32 in all of them.
-        jit: compile the step with XLA. On a CPU it makes the step of `conv` a third shorter.
+        jit: compile the step with XLA.
     """
 
     name: str

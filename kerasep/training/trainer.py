@@ -73,7 +73,7 @@ def train(
     if earlier and earlier["finished"]:
         return earlier
     data = _open(roots)
-    learner, mixer, epochs = _prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
     record = checkpoint.restore(output / CHECKPOINTS, learner) if resume else None
     record = record or _record(recipe, targets, seed, data, learner)
     done = len(record["epochs"])
@@ -95,7 +95,7 @@ def train(
 def dry_run(recipe: Recipe, targets: tuple[str, ...], roots: list[Path], seed: int = 0, devices: int | None = None) -> str:
     """What a run would be like, in words, after ten steps of it. Nothing is written."""
     data = _open(roots)
-    learner, mixer, epochs = _prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
     clock = Clock()
     with _explained(mixer):
         learner.fit(
@@ -269,7 +269,7 @@ def _open(roots: list[Path]) -> dict[str, list[Song]]:
     return data
 
 
-def _prepare(
+def prepare(
     recipe: Recipe, targets: tuple[str, ...], training: list[Song], seed: int, devices: int
 ) -> tuple[Learner, Mixer, int]:
     """A compiled learner with its variables made, its data, and how many epochs it is to be trained."""
@@ -279,7 +279,7 @@ def _prepare(
         raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
     keras.utils.set_random_seed(seed)
     epochs = max(recipe.epochs[target] for target in targets)
-    mixer = Mixer(training, recipe, seed)
+    mixer = Mixer(training, recipe, seed, *engine.host())
     with engine.shared(devices):
         try:
             network = _network(recipe, targets)

@@ -1,0 +1,50 @@
+"""PyTorch's Open-Unmix for `benchmarks.training`, run by a Python that has torch and openunmix: seconds of training steps.
+
+A step is that of its own script: the transform of mixture and target, network, mean squared error, backward, Adam.
+"""
+
+import importlib.metadata
+import json
+import sys
+import time
+import types
+
+sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # imported by openunmix, but not for this
+
+import torch  # noqa: E402
+from openunmix.model import OpenUnmix  # noqa: E402
+from openunmix.transforms import ComplexNorm, make_filterbanks  # noqa: E402
+
+BATCH, SAMPLES, STEPS = 16, 6 * 44100, 5
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[1]))
+    torch.manual_seed(0)
+    stft, _ = make_filterbanks(n_fft=4096, n_hop=1024, center=False)
+    encoder = torch.nn.Sequential(stft, ComplexNorm(mono=False))
+    model = OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, nb_layers=3, max_bin=1487).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5)
+    mixture = torch.rand(BATCH, 2, SAMPLES) - 0.5
+    target = mixture * 0.3
+
+    def step() -> float:
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(encoder(mixture)), encoder(target))
+        loss.backward()
+        optimizer.step()
+        float(loss)
+        return time.perf_counter() - start
+
+    step(), step()
+    for line in sys.stdin:
+        if line.strip() == "end":
+            answer: object = {name: importlib.metadata.version(name) for name in ("torch", "openunmix")}
+        else:
+            answer = [step() for _ in range(STEPS)]
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Training: a step that gets its data as it comes against the same step on one batch, PyTorch's Open-Unmix, and memory.
+
+Every side runs in a process of its own, and all processes take turns, so that a slow moment of the machine hits all alike.
+"""
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from benchmarks.machine import describe
+from kerasep.dataset import STEMS, Song, songs
+from kerasep.errors import KerasepError
+from kerasep.files import write_json
+
+ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
+RECIPES = ("conv", "openunmix")
+SONGS, MINUTES, DISTINCT = 100, 4.0, 8  # of the data set made to measure memory: full-length songs, most of them links
+
+
+def measure(root: Path, output: Path, torch: Path | None) -> None:
+    """Measure, print and write every sample to `output`.
+
+    Args:
+        root: MUSDB18 as .stem.mp4 files, or MUSDB18-HQ.
+        torch: a Python that has PyTorch and openunmix, to compare with.
+    """
+    result: dict[str, Any] = describe("tensorflow", "keras", "numpy")
+    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
+        full = Path(folder) / "musdb18hq"
+        _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
+        result["steps"] = [
+            _live_and_cached(recipe, name, place)
+            for recipe in RECIPES
+            for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
+        ]
+        result["transform"] = _one_result(["transform", str(root)])
+        if torch:
+            result["peer"] = _peer(root, torch)
+        result["memory"] = _memory(full)
+    write_json(output, result)
+
+
+def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
+    samples: dict[str, list[float]] = {"live": [], "cached": []}
+    with _worker([sys.executable, "-m", "benchmarks.training_worker", "step", recipe, str(root)]) as worker:
+        for _ in range(ROUNDS):
+            for side, times in samples.items():
+                times += worker(side)
+        end = worker("end")
+    ratio = statistics.median(samples["live"]) / statistics.median(samples["cached"])
+    print(f"{recipe}, {name}: live {_shown(samples['live'])}, cached {_shown(samples['cached'])}, ratio {ratio:.2f}")
+    return {"recipe": recipe, "data": name, "samples": samples, "ratio": ratio, **end}
+
+
+def _peer(root: Path, torch: Path) -> dict[str, Any]:
+    ours = [sys.executable, "-m", "benchmarks.training_worker", "step", "openunmix", str(root)]
+    theirs = [str(torch), str(Path(__file__).with_name("torch_worker.py")), str(len(os.sched_getaffinity(0)))]
+    samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}
+    with _worker(ours) as mine, _worker(theirs) as other:
+        for _ in range(ROUNDS):
+            samples["kerasep"] += mine("cached")
+            samples["openunmix (PyTorch)"] += other("step")
+        versions = other("end")
+    middle = {side: statistics.median(times) for side, times in samples.items()}
+    ratio = middle["openunmix (PyTorch)"] / middle["kerasep"]
+    print(*(f"{side} {_shown(times)}" for side, times in samples.items()), f"theirs / ours {ratio:.2f}")
+    return {"samples": samples, "ratio": ratio, "versions": versions}
+
+
+def _memory(root: Path) -> dict[str, Any]:
+    """An epoch of a few steps of `kerasep train` on full-length songs, validation and all."""
+    result = _one_result(["memory", str(root)])
+    print(f"{result['songs']} songs of {MINUTES:g} min: peak {result['peak_megabytes']:.0f} MB")
+    return result
+
+
+def _full_length(training: list[Song], validation: list[Song], root: Path) -> None:
+    """A data set of full-length songs as MUSDB18-HQ has them: excerpts over and over, the same few under many names."""
+    frames = int(MINUTES * 60 * training[0].rate)
+    for number in range(DISTINCT):
+        folder = root / "distinct" / str(number)
+        folder.mkdir(parents=True)
+        for stem in STEMS:
+            samples = training[number].pcm(stem, 0, training[number].frames)
+            tiled = np.tile(samples, (1 + frames // len(samples), 1))[:frames]
+            soundfile.write(folder / f"{stem}.wav", tiled, training[number].rate, "PCM_16")
+    names = [f"Song {number}" for number in range(SONGS - len(validation))] + [song.name for song in validation]
+    for number, name in enumerate(names):
+        folder = root / "train" / name
+        folder.mkdir(parents=True)
+        for stem in STEMS:
+            os.link(root / "distinct" / str(number % DISTINCT) / f"{stem}.wav", folder / f"{stem}.wav")
+    shutil.rmtree(root / "distinct")
+
+
+def _one_result(arguments: list[str]) -> dict[str, Any]:
+    with _worker([sys.executable, "-m", "benchmarks.training_worker", *arguments]) as worker:
+        return worker("end")
+
+
+@contextmanager
+def _worker(command: list[str]) -> Iterator[Any]:
+    """A process that answers each line with one line of JSON, when it has done what the line says."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process: Any = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
+
+    def ask(line: str) -> Any:
+        print(line, file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        if not answer:
+            raise KerasepError(f"{' '.join(command)}: ended early: run it by itself to see why")
+        return json.loads(answer)
+
+    try:
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def _shown(samples: list[float]) -> str:
+    return f"{statistics.median(samples):.3f} s ({min(samples):.3f} to {max(samples):.3f})"
