@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import soundfile
 
 from benchmarks.machine import describe
 from kerasep.dataset import STEMS, Song, songs
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, UsageError
 from kerasep.files import write_json
 
 ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
@@ -28,26 +28,34 @@ RECIPES = ("conv", "openunmix")
 SONGS, MINUTES, DISTINCT = 100, 4.0, 8  # of the data set made to measure memory: full-length songs, most of them links
 
 
-def measure(root: Path, output: Path, torch: Path | None) -> None:
-    """Measure, print and write every sample to `output`.
+PARTS = ("steps", "transform", "peer", "memory")
+
+
+def measure(root: Path, output: Path, parts: list[str], torch: Path | None) -> None:
+    """Measure, print and write every sample to `output`; what it holds of other parts stays.
 
     Args:
         root: MUSDB18 as .stem.mp4 files, or MUSDB18-HQ.
-        torch: a Python that has PyTorch and openunmix, to compare with.
+        parts: of `PARTS`, what to measure.
+        torch: a Python that has PyTorch and openunmix, for the part "peer".
     """
-    result: dict[str, Any] = describe("tensorflow", "keras", "numpy")
+    result: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
+    result |= describe("tensorflow", "keras", "numpy")
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         full = Path(folder) / "musdb18hq"
         _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
-        result["steps"] = [
-            _live_and_cached(recipe, name, place)
-            for recipe in RECIPES
-            for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
-        ]
-        result["transform"] = _one_result(["transform", str(root)])
-        if torch:
-            result["peer"] = _peer(root, torch)
-        result["memory"] = _memory(full)
+        measures: dict[str, Callable[[], Any]] = {
+            "steps": lambda: [
+                _live_and_cached(recipe, name, place)
+                for recipe in RECIPES
+                for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
+            ],
+            "transform": lambda: _one_result(["transform", str(root)]),
+            "peer": lambda: _peer(root, torch),
+            "memory": lambda: _memory(full),
+        }
+        for part in parts:
+            result[part] = measures[part]()
     write_json(output, result)
 
 
@@ -63,7 +71,9 @@ def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
     return {"recipe": recipe, "data": name, "samples": samples, "ratio": ratio, **end}
 
 
-def _peer(root: Path, torch: Path) -> dict[str, Any]:
+def _peer(root: Path, torch: Path | None) -> dict[str, Any]:
+    if torch is None:
+        raise UsageError("peer: name a Python that has torch and openunmix with --torch, or leave the part out with --parts")
     ours = [sys.executable, "-m", "benchmarks.training_worker", "step", "openunmix", str(root)]
     theirs = [str(torch), str(Path(__file__).with_name("torch_worker.py")), str(len(os.sched_getaffinity(0)))]
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}

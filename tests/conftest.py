@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import settings
 
 from kerasep import demo
+from kerasep.dataset import songs
 
 # Machines that run tests are shared: how long an example takes says nothing there.
 settings.register_profile("kerasep", deadline=None)
@@ -44,6 +45,21 @@ def write_song(folder: Path, stems: dict[str, np.ndarray], rate: int = 44100) ->
     folder.mkdir(parents=True)
     for name, samples in {"mixture": np.sum(list(stems.values()), axis=0), **stems}.items():
         soundfile.write(folder / f"{name}.wav", samples, rate, "FLOAT")
+
+
+@pytest.fixture
+def damaged_root(tmp_path, song):
+    """Two songs to train on, one of which can be opened, but not read to its end."""
+    for name in ("Good", "Bad", "ANiMAL - Rockshow"):
+        folder = tmp_path / "train" / name
+        write_song(folder, {target: stem[:88200] for target, stem in song.items()})
+        for path in folder.iterdir():
+            samples, rate = soundfile.read(path)
+            soundfile.write(path, np.clip(samples, -1, 1), rate, "PCM_16")
+    found = songs(tmp_path, "train")
+    bad = tmp_path / "train" / "Bad" / "drums.wav"
+    bad.write_bytes(bad.read_bytes()[:40000])
+    return tmp_path, found, bad
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from kerasep.models import build, context
 from kerasep.models.conv import TAPS, conv
 from kerasep.models.layers import HorizontalConvTranspose, Rescale, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.models.openunmix import openunmix
 from kerasep.spectral import Spectrogram
 
@@ -125,6 +127,36 @@ def test_open_unmix_has_its_parameters():
     assert model.get_layer("standardise").mean.shape == (1487,)
     large = openunmix(Spectrogram(), hidden=1024)
     assert sum(int(np.prod(weight.shape)) for weight in large.trainable_weights) == 28_244_900
+
+
+def test_the_fast_lstm_is_keras_lstm():
+    """The same outputs and gradients as Keras' own layer, whose weights it has, compiled or not; and it survives saving."""
+    ours, theirs = BidirectionalLSTM(8), layers.Bidirectional(layers.LSTM(8, return_sequences=True))
+    x = tf.constant(values(3, FRAMES, 12))
+    ours(x), theirs(x)
+    weights = [values(*weight.shape) / 3 for weight in theirs.get_weights()]
+    theirs.set_weights(weights), ours.set_weights(weights)
+    assert [weight.path.split("/", 1)[1] for weight in ours.weights] == [w.path.split("/", 1)[1] for w in theirs.weights]
+    assert np.array_equal(ours(x), theirs(x))
+    for compiled in (False, True):
+
+        @tf.function(jit_compile=compiled)
+        def run(layer):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=True)
+                loss = tf.reduce_sum(y * tf.cos(3 * y))
+            return [y, *tape.gradient(loss, [x, *(variable.value for variable in layer.trainable_variables)])]
+
+        for mine, other in zip(run(ours), run(theirs), strict=True):
+            assert close(mine, other)
+
+
+def test_open_unmix_survives_saving(tmp_path):
+    model = openunmix(SMALL, hidden=8)
+    model.save(tmp_path / "model.keras")
+    x = np.abs(values(1, 30, BINS, CHANNELS))
+    assert close(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
 
 
 def test_open_unmix_without_its_future_needs_no_future():

@@ -18,6 +18,7 @@ import keras
 from keras import layers, ops
 
 from kerasep.models.layers import Rescale, Standardise
+from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.spectral import Spectrogram
 
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's batch normalisation; its momentum of 0.1 is Keras' 0.9
@@ -57,9 +58,11 @@ def openunmix(
     x = layers.Dense(hidden, use_bias=False, name="fc1")(x)
     x = skip = layers.Activation("tanh", name="tanh")(normalised(x, "bn1"))
     for number in range(depth):
-        units = hidden // 2 if bidirectional else hidden
-        lstm = layers.LSTM(units, return_sequences=True, name=f"lstm{number}")
-        x = layers.Bidirectional(lstm, name=f"lstm{number}")(x) if bidirectional else lstm(x)
+        name = f"lstm{number}"
+        if bidirectional:
+            x = BidirectionalLSTM(hidden // 2, name=name)(x)
+        else:
+            x = layers.LSTM(hidden, return_sequences=True, name=name)(x)
         if number < depth - 1:
             x = layers.Dropout(dropout, name=f"dropout{number}")(x)
     x = layers.Concatenate(name="skip")([skip, x])
@@ -74,6 +77,6 @@ def openunmix(
 def context(bidirectional: bool = True, **_) -> tuple[int, int, bool]:
     """(frames either side worth giving one output frame, fewest frames the network takes, whether more change nothing).
 
-    An LSTM remembers without a limit; a minute's block with three seconds more on either side is what it gets.
+    An LSTM remembers without a limit; three seconds at 44.1 kHz are what a block gets on either side.
     """
     return 128, 1, False

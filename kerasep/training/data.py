@@ -134,6 +134,6 @@ class Mixer:
 def whole_song(song: Song, stems: tuple[str, ...], recipe: Recipe, frames: int) -> Iterator[dict[str, np.ndarray]]:
     """Magnitudes of a song's stems in blocks of `frames`, float32 (frames, bins, channels); the last one has what is left."""
     channels = recipe.spectrogram.channels
-    streams = [stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames) for stem in stems]
-    for spectra in zip(*streams, strict=True):
-        yield {stem: np.abs(spectrum) for stem, spectrum in zip(stems, spectra, strict=True)}
+    streams = [map(np.abs, stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames)) for stem in stems]
+    for magnitudes in zip(*streams, strict=True):
+        yield dict(zip(stems, magnitudes, strict=True))

@@ -27,6 +27,10 @@ else:
     )
 
 
+# Batches made at a time, one a core but for the core that feeds the step: a batch of `conv` is 136 MB.
+MAKERS = max(1, (os.cpu_count() or 1) - 1)
+
+
 def batches(mixer: Mixer, first: int, last: int) -> Any:
     """Batches `first` to `last` (not included) for `fit`, made in other threads while the network trains."""
     if keras.backend.backend() == "jax":
@@ -39,8 +43,7 @@ def batches(mixer: Mixer, first: int, last: int) -> Any:
             {name: tf.ensure_shape(part, shape[0]) for (name, shape), part in zip(mixer.shapes.items(), parts, strict=True)},
         )
 
-    # Two at a time: more do not help two cores, and a batch of `conv` is 136 MB.
-    return tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=2, deterministic=True).prefetch(1)
+    return tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=MAKERS, deterministic=True).prefetch(1)
 
 
 # `fit` would shuffle a PyDataset; a tf.data.Dataset it leaves alone, and warns if told to.
@@ -51,7 +54,7 @@ class Batches(keras.utils.PyDataset):
     """The door for backends without tf.data: Keras' own queue and threads."""
 
     def __init__(self, mixer: Mixer, first: int, last: int) -> None:
-        super().__init__(workers=2, max_queue_size=3)
+        super().__init__(workers=MAKERS, max_queue_size=MAKERS + 1)
         self.mixer, self.first, self.last = mixer, first, last
 
     def __len__(self) -> int:

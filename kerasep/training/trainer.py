@@ -69,26 +69,28 @@ def train(
     Raises:
         KerasepError: the data cannot be used, `output` holds another run, or the loss is no longer a number.
     """
-    earlier = _earlier(output, recipe, targets, seed, resume)
-    if earlier and earlier["finished"]:
-        return earlier
+    if not resume and ((output / RECORD).exists() or (output / CHECKPOINTS).exists()):
+        raise KerasepError(f"{output}: holds a run already: add --resume to go on with it, or name another folder")
+    asked = {"recipe": recipe.to_json(), "targets": list(targets), "seed": seed}
+    if (output / RECORD).exists() and _same(load_record(output), asked, output)["finished"]:
+        return load_record(output)
     data = _open(roots)
     learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
-    record = checkpoint.restore(output / CHECKPOINTS, learner) if resume else None
-    record = record or _record(recipe, targets, seed, data, learner)
+    earlier = checkpoint.restore(output / CHECKPOINTS, learner)
+    record = _same(earlier, asked, output) if earlier else _record(asked, data, learner)
     done = len(record["epochs"])
+    if record["finished"]:  # its last epoch was kept, the record not
+        write_json(output / RECORD, record)
+        return record
     output.mkdir(parents=True, exist_ok=True)
     watching = schedule(recipe)
     callbacks = [Guard(output), Validate(learner, data["validation"], recipe, record, output), *watching]
     if tensorboard:
         callbacks.append(_tensorboard(output))
-    callbacks += [Replay(record, watching), Keep(output, record)]
+    callbacks += [Replay(record, watching), Keep(output, record, mixer)]
     batches = engine.batches(mixer, done * recipe.steps, epochs * recipe.steps)
     with _explained(mixer):
         learner.fit(batches, initial_epoch=done, epochs=epochs, steps_per_epoch=recipe.steps, callbacks=callbacks, **engine.FIT)
-    record["finished"] = True
-    record["unreadable_excerpts"] = mixer.broken
-    write_json(output / RECORD, record)
     return record
 
 
@@ -139,7 +141,7 @@ def peak_megabytes() -> float:
     """The most memory this process has had, in MB. (Linux says it of the process alone; elsewhere it is not known.)"""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), math.nan)
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
 class Guard(keras.callbacks.Callback):
@@ -235,12 +237,15 @@ class Replay(keras.callbacks.Callback):
 class Keep(keras.callbacks.Callback):
     """After each epoch, when all else is done: the state, then the record."""
 
-    def __init__(self, output: Path, record: dict[str, Any]) -> None:
+    def __init__(self, output: Path, record: dict[str, Any], mixer: Mixer) -> None:
         super().__init__()
         self.output = output
         self.record = record
+        self.mixer = mixer
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.record["finished"] = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        self.record["unreadable_excerpts"] = self.mixer.broken
         checkpoint.save(self.output / CHECKPOINTS, self.model, self.record)
         write_json(self.output / RECORD, self.record)
 
@@ -303,31 +308,21 @@ def _network(recipe: Recipe, targets: tuple[str, ...]) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def _earlier(output: Path, recipe: Recipe, targets: tuple[str, ...], seed: int, resume: bool) -> dict[str, Any] | None:
-    """The record that `output` holds, if it is that of the run to be resumed."""
-    if not (output / RECORD).exists():
-        return None
-    if not resume:
-        raise KerasepError(f"{output}: holds a run already: add --resume to go on with it, or name another folder")
-    record = load_record(output)
-    asked = {"recipe": recipe.to_json(), "targets": list(targets), "seed": seed}
+def _same(record: dict[str, Any], asked: dict[str, Any], output: Path) -> dict[str, Any]:
+    """The record, if it is of the run that is asked for."""
     for name, value in asked.items():
         if record[name] != value:
             raise KerasepError(f"{output}: holds a run with another {name}: resume it with what it was started with")
     return record
 
 
-def _record(
-    recipe: Recipe, targets: tuple[str, ...], seed: int, data: dict[str, list[Song]], learner: Learner
-) -> dict[str, Any]:
+def _record(asked: dict[str, Any], data: dict[str, list[Song]], learner: Learner) -> dict[str, Any]:
     backend = keras.backend.backend()
     return {
         "kerasep": kerasep.__version__,
         "commit": _commit(),
         "arguments": sys.argv[1:],
-        "recipe": recipe.to_json(),
-        "targets": list(targets),
-        "seed": seed,
+        **asked,
         "songs": {subset: [song.name for song in group] for subset, group in data.items()},
         "parameters": learner.network.count_params(),
         "versions": {

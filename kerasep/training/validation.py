@@ -12,7 +12,7 @@ from kerasep.models.layers import Standardise
 from kerasep.training.data import whole_song
 from kerasep.training.recipe import Recipe
 
-BLOCK = 2584  # frames, a minute: songs are seen in such pieces, so that memory does not grow with their length
+BLOCK = 1292  # frames, half a minute: songs are seen in such pieces, so that memory does not grow with their length
 
 
 def energy_explained(

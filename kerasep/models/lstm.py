@@ -1,0 +1,106 @@
+"""A bidirectional LSTM that trains fast and exports cleanly.
+
+Its weights are those of Keras' own layer, which is what runs, and what converters see, when it does not train. In training
+the same numbers come from a recurrence of two small products a frame:
+
+- the input's product with the kernel is made for all frames at once, before the loop;
+- both directions go through one loop;
+- its gradient is written out. What can be computed again for all frames at once is not kept, and the weights' gradient is one
+  product over all frames. Differentiating the loop would keep every frame's gates, and under XLA the weights once for
+  each frame, which is most of the memory of Open-Unmix's step.
+"""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class BidirectionalLSTM(keras.layers.Bidirectional):
+    """keras.layers.Bidirectional(LSTM(units, return_sequences=True)), forward and backward side by side.
+
+    Args:
+        units: features of each direction.
+    """
+
+    def __init__(self, units: int, **kwargs) -> None:
+        super().__init__(keras.layers.LSTM(units, return_sequences=True), **kwargs)
+        self.units = units
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        if not training:
+            return super().call(sequences, training=training)
+        projected, recurrent = [], []
+        for layer in (self.forward_layer, self.backward_layer):
+            cell = layer.cell
+            projected.append(ops.matmul(sequences, cell.kernel) + cell.bias)
+            recurrent.append(ops.convert_to_tensor(cell.recurrent_kernel, dtype=self.compute_dtype))
+        both = ops.stack([projected[0], ops.flip(projected[1], axis=1)], axis=0)  # (2, batch, frames, 4 units)
+        hidden = recurrence(ops.transpose(both, (2, 0, 1, 3)), recurrent[0], recurrent[1])  # (frames, 2, batch, units)
+        sides = ops.concatenate([hidden[:, 0], ops.flip(hidden[:, 1], axis=0)], axis=-1)
+        return ops.transpose(sides, (1, 0, 2))  # (batch, frames, 2 units)
+
+    def get_config(self) -> dict:
+        return keras.layers.Layer.get_config(self) | {"units": self.units}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@ops.custom_gradient
+def recurrence(projected, first, second):
+    """What an LSTM's frames add to each other, for two directions that are both run forwards.
+
+    Args:
+        projected: the input's part of all gates, in Keras' order i, f, c, o: (frames, 2, batch, 4 units).
+        first, second: recurrent kernels (units, 4 units) of the two.
+
+    Returns:
+        Hidden states (frames, 2, batch, units). The gradient is that of S. Hochreiter and J. Schmidhuber's LSTM with forget
+        gates, through all frames.
+    """
+    units = first.shape[0]
+
+    def gates(frame, hidden):
+        """Input's part (..., 2, batch, 4 units) and hidden state before it (..., 2, batch, units) to i, f, c, o."""
+        before = [ops.matmul(hidden[..., 0, :, :], first), ops.matmul(hidden[..., 1, :, :], second)]
+        i, f, c, o = ops.split(frame + ops.stack(before, axis=-3), 4, axis=-1)
+        return ops.sigmoid(i), ops.sigmoid(f), ops.tanh(c), ops.sigmoid(o)
+
+    def step(carry, frame):
+        hidden, cell = carry
+        i, f, c, o = gates(frame, hidden)
+        cell = f * cell + i * c
+        carry = (o * ops.tanh(cell), cell)
+        return carry, carry
+
+    nothing = ops.zeros_like(projected[0, ..., :units])
+    _, (hiddens, cells) = ops.scan(step, (nothing, nothing), projected)
+
+    def gradient(*upstream):
+        hiddens_before = ops.concatenate([nothing[None], hiddens[:-1]], axis=0)
+        cells_before = ops.concatenate([nothing[None], cells[:-1]], axis=0)
+        i, f, c, o = gates(projected, hiddens_before)  # for all frames again: one product instead of so many kept
+        tanh = ops.tanh(cells)
+        # What a gradient of the cell, or of the hidden state, becomes at each gate before its activation.
+        of_cell = (c * i * (1 - i), cells_before * f * (1 - f), i * (1 - c * c))
+        of_hidden = tanh * o * (1 - o)
+        through = o * (1 - tanh * tanh)
+        transposed = ops.transpose(first), ops.transpose(second)
+
+        def back(carry, frame):
+            dh_after, dc_after = carry
+            dh_given, f, through, ci, cf, cc, ho = frame
+            dh = dh_given + dh_after
+            dc = dc_after + dh * through
+            at_gates = ops.concatenate([dc * ci, dc * cf, dc * cc, dh * ho], axis=-1)
+            dh_before = ops.stack([ops.matmul(at_gates[0], transposed[0]), ops.matmul(at_gates[1], transposed[1])], axis=0)
+            return (dh_before, dc * f), (dh, dc)
+
+        given = (upstream[-1], f, through, *of_cell, of_hidden)
+        _, (dh, dc) = ops.scan(back, (nothing, nothing), given, reverse=True)
+        at_gates = ops.concatenate([dc * of_cell[0], dc * of_cell[1], dc * of_cell[2], dh * of_hidden], axis=-1)
+        kernels = [ops.einsum("tbu,tbv->uv", hiddens_before[:, direction], at_gates[:, direction]) for direction in (0, 1)]
+        return at_gates, *kernels
+
+    return hiddens, gradient
