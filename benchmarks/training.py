@@ -39,11 +39,14 @@ def measure(root: Path, output: Path, parts: list[str], torch: Path | None) -> N
         parts: of `PARTS`, what to measure.
         torch: a Python that has PyTorch and openunmix, for the part "peer".
     """
+    if "peer" in parts and torch is None:
+        raise UsageError("peer: name a Python that has torch and openunmix with --torch, or leave the part out with --parts")
     result: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
     result |= describe("tensorflow", "keras", "numpy")
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         full = Path(folder) / "musdb18hq"
-        _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
+        if {"steps", "memory"} & set(parts):
+            _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
         measures: dict[str, Callable[[], Any]] = {
             "steps": lambda: [
                 _live_and_cached(recipe, name, place)
@@ -72,8 +75,6 @@ def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
 
 
 def _peer(root: Path, torch: Path | None) -> dict[str, Any]:
-    if torch is None:
-        raise UsageError("peer: name a Python that has torch and openunmix with --torch, or leave the part out with --parts")
     ours = [sys.executable, "-m", "benchmarks.training_worker", "step", "openunmix", str(root)]
     theirs = [str(torch), str(Path(__file__).with_name("torch_worker.py")), str(len(os.sched_getaffinity(0)))]
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}

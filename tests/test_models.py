@@ -136,7 +136,6 @@ def test_the_fast_lstm_is_keras_lstm():
     ours(x), theirs(x)
     weights = [values(*weight.shape) / 3 for weight in theirs.get_weights()]
     theirs.set_weights(weights), ours.set_weights(weights)
-    assert [weight.path.split("/", 1)[1] for weight in ours.weights] == [w.path.split("/", 1)[1] for w in theirs.weights]
     assert np.array_equal(ours(x), theirs(x))
     for compiled in (False, True):
 

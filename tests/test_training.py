@@ -278,7 +278,8 @@ def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
 
 def test_early_stop(hq_root, tmp_path):
     """The first epoch is the best of a network that does not learn."""
-    record = train(small("epochs.bass=9", "early_stop=2", "learning_rate=1e-30"), ("bass",), [hq_root], tmp_path / "run")
+    settings = ["options={}", "options.hidden=8", "epochs.bass=9", "early_stop=2", "learning_rate=1e-30"]
+    record = train(small(*settings), ("bass",), [hq_root], tmp_path / "run")
     assert (len(record["epochs"]), record["finished"], record["best"]["epoch"]) == (3, True, 1)
 
 
