@@ -35,8 +35,9 @@ def scores(models: dict[str, str], root: Path, output: Path) -> None:
 
 
 def runs(folders: list[Path], output: Path) -> None:
-    """The records of training runs in one file."""
-    write_json(output, [load_record(folder) for folder in folders])
+    """The records of training runs in one file, without the command lines, whose paths say nothing elsewhere."""
+    records = [load_record(folder) for folder in folders]
+    write_json(output, [{key: value for key, value in record.items() if key != "arguments"} for record in records])
 
 
 def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: str) -> None:

@@ -3,6 +3,7 @@
 Magnitudes are stacked: (batch, targets, frames, bins, channels). A loss is one number per example.
 """
 
+from abc import abstractmethod
 from itertools import combinations
 
 import keras
@@ -27,9 +28,9 @@ class StemsLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         return sum(self.weight(name) * value for name, value in self.parts(y_true, y_pred).items())
 
+    @abstractmethod
     def parts(self, references, estimates) -> dict:
         """Named parts, each of shape (batch,)."""
-        raise NotImplementedError
 
     def weight(self, name: str) -> float:
         """The factor of a part in the loss."""
