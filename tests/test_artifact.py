@@ -87,6 +87,7 @@ def test_other_peoples_onnx(tmp_path):
         (lambda m: m.update(context_frames=-1), "context_frames"),
         (lambda m: m.update(exponent="1"), "exponent"),
         (lambda m: m["spectrogram"].update(hop=3), "hop"),
+        (lambda m: m["spectrogram"].update(hop=128), "at least four times"),
         (lambda m: m["spectrogram"].update(colour="red"), "colour"),
         (lambda m: m["spectrogram"].update(fft=512), "does not describe its graph"),
         (lambda m: m.update(targets=["vocals", "bass"]), "does not describe its graph"),
