@@ -1,10 +1,10 @@
-"""python -m benchmarks COMMAND: separate, scoring and training are about speed, masks and scores about quality."""
+"""python -m benchmarks COMMAND: separate, scoring, training and openunmix are about speed, masks and scores about quality."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import scores, scoring, separate, tables, training
+from benchmarks import scores, scoring, separate, tables, training, umx
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT
 
@@ -30,6 +30,13 @@ def main() -> int:
     sub.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and openunmix, to compare with")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: training.measure(given.root, given.output, given.parts, given.torch))
+    sub = commands.add_parser("openunmix", help="Open-Unmix beside PyTorch's, same weights; what blocks of a song cost")
+    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+    sub.add_argument("--parts", nargs="+", choices=umx.PARTS, default=list(umx.PARTS), help="(default: all)")
+    sub.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and openunmix, to compare with")
+    sub.add_argument("--model", metavar="FILE", help="a trained Open-Unmix, to cut songs into blocks for")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    sub.set_defaults(run=lambda given: umx.measure(given.root, given.output, given.parts, given.torch, given.model))
     sub = commands.add_parser("agreement", help="BSSEval against museval on MUSDB18's test songs, every frame")
     sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")

@@ -17,7 +17,7 @@ from benchmarks.machine import describe
 from kerasep import demo
 from kerasep.artifact import sha256
 from kerasep.files import write_json
-from kerasep.masking import FILTER_FRAMES, ratio_mask, wiener
+from kerasep.masking import apply, ratio_gains, wiener
 from kerasep.separator import Separator
 from kerasep.spectral import istft, stft
 from kerasep.zoo import load
@@ -46,14 +46,15 @@ def _parts(model: str) -> dict[str, Any]:
     block = spectrum[: separator.manifest.block_frames]
     share = len(spectrum) / len(block)  # from one block to the whole signal
     estimates = separator.artifact.predict(np.abs(block))
-    stems = ratio_mask(estimates, block)
+    gains = ratio_gains(estimates)
+    stems = apply(gains, block)
     parts: dict[str, tuple[Callable[[], Any], float]] = {
         "separate": (lambda: separator.separate(audio, spectrogram.rate), 1),
         "stft": (lambda: stft(audio, spectrogram), 1),
         "network": (lambda: separator.artifact.predict(np.abs(block)), share),
-        "ratio mask": (lambda: ratio_mask(estimates, block), share),
+        "ratio mask": (lambda: apply(ratio_gains(estimates), block), share),
         "inverse, one core": (lambda: [istft(s, spectrogram, len(block) * spectrogram.hop) for s in stems.values()], share),
-        "wiener, one iteration, not in the total": (lambda: wiener(stems, block[:FILTER_FRAMES], 1), share),
+        "wiener, one iteration, not in the total": (lambda: wiener(gains, block, 1), share),
     }
     samples: dict[str, list[float]] = {name: [] for name in parts}
     for repetition in range(1 + REPETITIONS):

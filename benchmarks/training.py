@@ -7,11 +7,9 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,9 @@ import numpy as np
 import soundfile
 
 from benchmarks.machine import describe
+from benchmarks.workers import shown, worker
 from kerasep.dataset import STEMS, Song, songs
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError
 from kerasep.files import write_json
 
 ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
@@ -64,13 +63,13 @@ def measure(root: Path, output: Path, parts: list[str], torch: Path | None) -> N
 
 def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
     samples: dict[str, list[float]] = {"live": [], "cached": []}
-    with _worker([sys.executable, "-m", "benchmarks.training_worker", "step", recipe, str(root)]) as worker:
+    with worker([sys.executable, "-m", "benchmarks.training_worker", "step", recipe, str(root)]) as ask:
         for _ in range(ROUNDS):
             for side, times in samples.items():
-                times += worker(side)
-        end = worker("end")
+                times += ask(side)
+        end = ask("end")
     ratio = statistics.median(samples["live"]) / statistics.median(samples["cached"])
-    print(f"{recipe}, {name}: live {_shown(samples['live'])}, cached {_shown(samples['cached'])}, ratio {ratio:.2f}")
+    print(f"{recipe}, {name}: live {shown(samples['live'])}, cached {shown(samples['cached'])}, ratio {ratio:.2f}")
     return {"recipe": recipe, "data": name, "samples": samples, "ratio": ratio, **end}
 
 
@@ -78,14 +77,14 @@ def _peer(root: Path, torch: Path | None) -> dict[str, Any]:
     ours = [sys.executable, "-m", "benchmarks.training_worker", "step", "openunmix", str(root)]
     theirs = [str(torch), str(Path(__file__).with_name("torch_worker.py")), str(len(os.sched_getaffinity(0)))]
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}
-    with _worker(ours) as mine, _worker(theirs) as other:
+    with worker(ours) as mine, worker(theirs) as other:
         for _ in range(ROUNDS):
             samples["kerasep"] += mine("cached")
             samples["openunmix (PyTorch)"] += other("step")
         versions = other("end")
     middle = {side: statistics.median(times) for side, times in samples.items()}
     ratio = middle["openunmix (PyTorch)"] / middle["kerasep"]
-    print(*(f"{side} {_shown(times)}" for side, times in samples.items()), f"theirs / ours {ratio:.2f}")
+    print(*(f"{side} {shown(times)}" for side, times in samples.items()), f"theirs / ours {ratio:.2f}")
     return {"samples": samples, "ratio": ratio, "versions": versions}
 
 
@@ -116,29 +115,5 @@ def _full_length(training: list[Song], validation: list[Song], root: Path) -> No
 
 
 def _one_result(arguments: list[str]) -> dict[str, Any]:
-    with _worker([sys.executable, "-m", "benchmarks.training_worker", *arguments]) as worker:
-        return worker("end")
-
-
-@contextmanager
-def _worker(command: list[str]) -> Iterator[Any]:
-    """A process that answers each line with one line of JSON, when it has done what the line says."""
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    process: Any = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
-
-    def ask(line: str) -> Any:
-        print(line, file=process.stdin, flush=True)
-        answer = process.stdout.readline()
-        if not answer:
-            raise KerasepError(f"{' '.join(command)}: ended early: run it by itself to see why")
-        return json.loads(answer)
-
-    try:
-        yield ask
-    finally:
-        process.stdin.close()
-        process.wait()
-
-
-def _shown(samples: list[float]) -> str:
-    return f"{statistics.median(samples):.3f} s ({min(samples):.3f} to {max(samples):.3f})"
+    with worker([sys.executable, "-m", "benchmarks.training_worker", *arguments]) as ask:
+        return ask("end")

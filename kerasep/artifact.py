@@ -15,11 +15,23 @@ import numpy as np
 from kerasep.errors import KerasepError
 from kerasep.masking import FILTER_FRAMES
 from kerasep.spectral import Spectrogram
+from kerasep.windows import crossfade, cut
 
 KEY = "kerasep"  # of the manifest among the ONNX file's metadata
 FORMAT = 1
 INPUT = "mixture"
 MASKS = ("none", "ratio", "binary")
+UNCLAIMED = ("shared", "dropped")
+LEAST = {  # what integers of a manifest may be
+    "block_frames": 1,
+    "context_frames": 0,
+    "minimum_frames": 1,
+    "wiener": 0,
+    "window_frames": 0,
+    "step_frames": 0,
+    "filter_frames": 1,
+    "parameters": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Manifest:
         name: of the separator.
         targets: what it separates, in the order of the graph's outputs.
         spectrogram: what goes into the graph.
-        block_frames: frames to run at a time, a multiple of the Wiener filter's grid.
+        block_frames: frames to run at a time, a multiple of the Wiener filter's grid and of `step_frames`.
         context_frames: frames to add on either side of a block and drop again. Where `context_exact`, they are all
             that a frame depends on, and blocks join without a trace.
         context_exact: whether the network's context is finite and covered.
@@ -40,6 +52,14 @@ class Manifest:
         wiener: default iterations of the Wiener filter.
         licence: terms of use of the weights, in a line.
         precision: of the weights.
+        window_frames: frames that the graph takes, where it takes no other number of them; 0 where it does. A song is then cut
+            into windows, counted from its first frame, the last one filled up with zeros.
+        step_frames: frames from one window to the next. Where windows overlap, each fades in linearly over those before it.
+        filter_frames: the Wiener filter's grid (`kerasep.masking.wiener`).
+        unclaimed: what ratio masks do with a bin in which no target has any magnitude: "shared" out evenly, or "dropped".
+        origin: who made the weights, in a line.
+        parameters: numbers that the networks learnt or measured.
+        multiply_adds: of the graph, for a second of audio.
         details: recipe, training, parity, versions: for people and records, nothing at run time depends on it.
         format: version of this layout.
     """
@@ -56,6 +76,13 @@ class Manifest:
     wiener: int
     licence: str
     precision: str
+    window_frames: int = 0
+    step_frames: int = 0
+    filter_frames: int = FILTER_FRAMES
+    unclaimed: str = "shared"
+    origin: str = "not stated"
+    parameters: int = 0
+    multiply_adds: float = 0.0
     details: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -64,14 +91,18 @@ class Manifest:
             raise ValueError(f"format {self.format!r} is not {FORMAT}")
         if not self.targets or not all(isinstance(target, str) and target.isidentifier() for target in self.targets):
             raise ValueError(f"targets must be plain names, not {self.targets!r}")
-        for key, low in (("block_frames", 1), ("context_frames", 0), ("minimum_frames", 1), ("wiener", 0)):
+        for key, low in LEAST.items():
             value = getattr(self, key)
             if not isinstance(value, int) or isinstance(value, bool) or value < low:
                 raise ValueError(f"{key} must be an integer of at least {low}, not {value!r}")
-        if self.block_frames % FILTER_FRAMES or self.context_frames > self.block_frames:
-            raise ValueError(f"block_frames must be a multiple of {FILTER_FRAMES} and at least context_frames")
-        if not self.spectrogram.invertible:
-            raise ValueError(f"spectrogram hop {self.spectrogram.hop} must divide fft at least four times")
+        if self.block_frames % self.filter_frames or self.context_frames > self.block_frames:
+            raise ValueError(f"block_frames must be a multiple of {self.filter_frames} and at least context_frames")
+        if self.window_frames:
+            step = self.step_frames
+            if not 1 <= step <= self.window_frames or self.block_frames % step or self.context_frames % step:
+                raise ValueError("step_frames must be from 1 to window_frames and divide block_frames and context_frames")
+        if self.unclaimed not in UNCLAIMED:
+            raise ValueError(f"unknown unclaimed {self.unclaimed!r}: choose from {', '.join(UNCLAIMED)}")
         check_mask(self.mask, self.exponent)
 
     def to_json(self) -> dict[str, Any]:
@@ -124,31 +155,40 @@ class Artifact:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = threads or 0
-        # Threads that wait in a busy loop for the next block would take the cores from the transforms.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that wait in a busy loop make an LSTM a quarter faster; between two blocks the cores belong to the transforms.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
             self._session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
+        self._options = onnxruntime.RunOptions()
+        # What lies between the layers is as large as what comes out; the stems need that memory next.
+        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.manifest = _read_manifest(self.path, self._session.get_modelmeta().custom_metadata_map)
         self._check_graph()
 
-    def predict(self, magnitudes: np.ndarray, targets: tuple[str, ...] | None = None) -> dict[str, np.ndarray]:
+    def predict(self, magnitudes: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network on one stretch of a song.
 
         Args:
             magnitudes: of the mixture, float32 (frames, bins, channels).
-            targets: which to estimate, all if None.
 
         Returns:
-            Each target's magnitudes, float32 (frames, bins, channels).
+            Each target's magnitudes, float32 (frames, bins, channels). (All of them: ONNX Runtime computes what is not asked
+            for as well.)
         """
-        targets = targets or self.manifest.targets
-        frames = len(magnitudes)
-        if frames < self.manifest.minimum_frames:
-            magnitudes = np.pad(magnitudes, ((0, self.manifest.minimum_frames - frames), (0, 0), (0, 0)))
-        outputs = self._session.run(list(targets), {INPUT: magnitudes[None]})
-        return {target: output[0, :frames] for target, output in zip(targets, outputs, strict=True)}
+        manifest, frames = self.manifest, len(magnitudes)
+        if manifest.window_frames:
+            outputs = self._run(cut(magnitudes, manifest.window_frames, manifest.step_frames))
+            return {target: crossfade(output, manifest.step_frames)[:frames] for target, output in outputs.items()}
+        if frames < manifest.minimum_frames:
+            magnitudes = np.pad(magnitudes, ((0, manifest.minimum_frames - frames), (0, 0), (0, 0)))
+        return {target: output[0, :frames] for target, output in self._run(magnitudes[None]).items()}
+
+    def _run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        targets = self.manifest.targets
+        return dict(zip(targets, self._session.run(list(targets), {INPUT: mixture}, self._options), strict=True))
 
     def _check_graph(self) -> None:
         spectrogram = self.manifest.spectrogram

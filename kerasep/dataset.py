@@ -6,7 +6,6 @@ Songs are then read in slices, so memory does not grow with the data set.
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 import wave
@@ -20,6 +19,7 @@ from tqdm import tqdm
 
 from kerasep.audio import BLOCK, decode_streams
 from kerasep.errors import KerasepError
+from kerasep.files import cache
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
 SOURCES = STEMS[1:]
@@ -149,11 +149,11 @@ def _decoded(path: Path) -> Path:
     """The folder in the cache that holds a .stem.mp4's streams as WAV files, made if it is not there yet."""
     state = path.stat()
     key = hashlib.sha256(f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}".encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kerasep" / "stems"
-    folder = cache / key
+    stems = cache() / "stems"
+    folder = stems / key
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=cache))
+        stems.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=stems))
         try:
             decode_streams(path, [partial / f"{stem}.wav" for stem in STEMS], first_stream=0)
             try:

@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all, and where to keep those that can be had again."""
 
 import json
 import os
@@ -33,3 +33,8 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def cache() -> Path:
+    """The folder for all that can be fetched or computed again. It need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasep"

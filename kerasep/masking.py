@@ -1,112 +1,183 @@
 """From estimated magnitudes to complex stems: masks and the multichannel Wiener filter, in NumPy.
 
-Estimates are a dict from target to magnitudes, float32 (frames, bins, channels); the mixture is complex64 of the same shape,
-and so is every stem that comes out.
+Every mask is a real gain on the mixture. So is every first guess of the filter: magnitudes with the mixture's phase are the
+mixture times estimate / magnitude, and what some targets leave of it is the mixture times 1 less the sum of their gains.
+
+Estimates, magnitudes and gains are float32 (frames, bins, channels), the mixture and all stems complex64 of the same shape.
 """
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 
 import numpy as np
 
 FILTER_FRAMES = 300  # the Wiener filter's grid, counted from a song's first frame (Open-Unmix's wiener_win_len)
 EPSILON = 1e-10
-CHUNK = 32  # bins filtered at a time, so that they stay in the processor's cache
 TINY = np.float32(1e-20)  # keeps quotients finite in silence, far below any magnitude of 24-bit audio
 
+# Bins filtered at a time. Threads wait for the interpreter between calls of NumPy: two of them gained nothing where calls took
+# 3 us, and all there is to gain where they took 15 us. 32 bins at a time took 1.2 times as long as 64, 128 as long.
+TILE = 64
+
+Gains = dict[str, np.ndarray]
 Spectra = dict[str, np.ndarray]
+Tile = tuple[tuple[slice, slice], float]
 
 
-def mixture_phase(estimates: Spectra, mixture: np.ndarray) -> Spectra:
-    """Each estimate's magnitudes with the mixture's phase."""
-    scale = 1 / np.maximum(np.abs(mixture), TINY)
-    return {target: mixture * (estimate * scale) for target, estimate in estimates.items()}
+def magnitude_gains(estimates: Gains, magnitudes: np.ndarray) -> Gains:
+    """Gains that bring a mixture, given by its magnitudes, to each estimate's; finite in silence."""
+    magnitudes = np.maximum(magnitudes, TINY)
+    return {target: estimate / magnitudes for target, estimate in estimates.items()}
 
 
-def ratio_mask(estimates: Spectra, mixture: np.ndarray, exponent: float = 1.0) -> Spectra:
-    """Soft masks est_j^p / sum_k est_k^p times the mixture; the stems add up to it (thesis 2.3).
-
-    Where no target has any magnitude the mixture is shared out evenly.
-    """
-    if exponent != 1.0:  # scaled to at most 1 first: no power can overflow
-        peak = max(TINY, *(estimate.max() for estimate in estimates.values()))
-        estimates = {target: (estimate / peak) ** np.float32(exponent) for target, estimate in estimates.items()}
-    total = sum(estimates.values()) + TINY * len(estimates)
-    share = 1 / total
-    return {target: mixture * ((estimate + TINY) * share) for target, estimate in estimates.items()}
-
-
-def binary_mask(estimates: Spectra, mixture: np.ndarray) -> Spectra:
-    """Every bin to its strongest target alone (thesis 2.3); the stems add up to the mixture."""
-    winner = np.argmax(np.stack(list(estimates.values())), axis=0)
-    return {target: np.where(winner == number, mixture, 0) for number, target in enumerate(estimates)}
-
-
-def wiener(stems: Spectra, mixture: np.ndarray, iterations: int = 1) -> Spectra:
-    """Multichannel Wiener filter, its spatial covariances learnt from the stems by expectation-maximisation.
-
-    A. Nugraha, A. Liutkus and E. Vincent, IEEE/ACM TASLP 2016, section III; conventions and constants as in Open-Unmix. Every
-    stretch of FILTER_FRAMES frames, counted from the first one given, has covariances of its own. For one or two channels.
+def ratio_gains(estimates: Gains, exponent: float = 1.0, unclaimed: str = "shared") -> Gains:
+    """Soft masks est_j^p / sum_k est_k^p (thesis 2.3).
 
     Args:
-        stems: a first guess, complex64 (frames, bins, channels) per target.
-        mixture: complex64 (frames, bins, channels).
-        iterations: 0 gives the guess back.
+        estimates: magnitudes per target.
+        exponent: p, above 0.
+        unclaimed: what becomes of a bin in which no target has any magnitude: it is "shared" out evenly, or "dropped".
+
+    Returns:
+        Gains that add up to 1, or to 0 where a bin is dropped.
+    """
+    if exponent != 1.0:  # relative to the strongest: no power can overflow, nor can all of them vanish
+        strongest = np.maximum(reduce(np.maximum, estimates.values()), TINY)
+        estimates = {target: (estimate / strongest) ** exponent for target, estimate in estimates.items()}
+    least = TINY if unclaimed == "shared" else np.float32(0)
+    total = reduce(np.add, estimates.values()) + TINY * len(estimates)
+    return {target: (estimate + least) / total for target, estimate in estimates.items()}
+
+
+def binary_gains(estimates: Gains) -> Gains:
+    """Every bin to its strongest target alone, to the first of equals (thesis 2.3); the gains add up to 1."""
+    strongest = reduce(np.maximum, estimates.values())
+    free = np.ones(strongest.shape, bool)
+    gains = {}
+    for target, estimate in estimates.items():
+        won = free & (estimate == strongest)
+        free ^= won
+        gains[target] = won.astype(np.float32)
+    return gains
+
+
+def residual_gain(gains: Gains) -> np.ndarray:
+    """What `gains` leave of the mixture: negative where they take more than there is."""
+    return np.float32(1) - reduce(np.add, gains.values())
+
+
+def apply(gains: Gains, mixture: np.ndarray) -> Spectra:
+    """The mixture times each gain."""
+    return {target: mixture * gain for target, gain in gains.items()}
+
+
+def wiener(gains: Gains, mixture: np.ndarray, iterations: int = 1, frames: int = FILTER_FRAMES) -> Spectra:
+    """Multichannel Wiener filter, its spatial covariances learnt from the stems by expectation-maximisation.
+
+    A. Nugraha, A. Liutkus and E. Vincent, IEEE/ACM TASLP 2016, section III; conventions and constants as in Open-Unmix.
+
+    Args:
+        gains: of the first guess, which is `apply(gains, mixture)`.
+        mixture: of one or two channels.
+        iterations: 0 gives the first guess back.
+        frames: every so many of them, counted from the first one given, have covariances of their own.
 
     Returns:
         Stems that add up to the mixture but for the regularisation (far below -40 dB).
     """
     if iterations == 0:
-        return stems
-    stretches = [slice(start, start + FILTER_FRAMES) for start in range(0, len(mixture), FILTER_FRAMES)]
-    parts = [_filter({t: stem[part] for t, stem in stems.items()}, mixture[part], iterations) for part in stretches]
-    return {target: np.concatenate([part[target] for part in parts]) for target in stems}
+        return apply(gains, mixture)
+    stems = {target: np.empty_like(mixture) for target in gains}
+
+    def run(tile: Tile) -> None:
+        part, unit = tile
+        filtered = _filter([gain[part] for gain in gains.values()], mixture[part], unit, iterations)
+        for stem, planes in zip(stems.values(), filtered, strict=True):
+            stem[part] = planes.transpose(2, 1, 0)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the interpreter in long loops
+        list(pool.map(run, _tiles(mixture, frames)))
+    return stems
 
 
-def _filter(stems: Spectra, mixture: np.ndarray, iterations: int) -> Spectra:
-    """The filter on one stretch."""
-    scale = max(1.0, float(np.abs(mixture).max()) / 10)
-    filtered = {target: np.empty_like(stem) for target, stem in stems.items()}
-    for start in range(0, mixture.shape[1], CHUNK):  # bins do not depend on each other
-        part = np.s_[:, start : start + CHUNK]
-        # Products of nearly equal numbers decide the determinant below: double precision, channels apart.
-        mix = _channels(mixture[part], scale)
-        guess = {target: _channels(stem[part], scale) for target, stem in stems.items()}
-        for _ in range(iterations):
-            guess = _expectation_maximisation(guess, mix)
-        for target, channels in guess.items():
-            for number, channel in enumerate(channels):
-                filtered[target][part][..., number] = channel * scale
-    return filtered
+def _tiles(mixture: np.ndarray, frames: int) -> Iterator[Tile]:
+    """Parts (frames, bins) that do not depend on each other, and the power that counts as 1 in each."""
+    for start in range(0, len(mixture), frames):
+        stretch = slice(start, start + frames)
+        unit = max(1.0, float(np.abs(mixture[stretch]).max()) / 10) ** 2
+        for low in range(0, mixture.shape[1], TILE):
+            yield (stretch, slice(low, low + TILE)), unit
 
 
-def _expectation_maximisation(guess: dict[str, list[np.ndarray]], mix: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """One iteration. Every array is complex128 or float64, (frames, bins) or, for covariances, (bins,)."""
-    channels = range(len(mix))
-    power = {}  # v_j: mean power over channels
-    covariance = {}  # R_j: Hermitian, [row][column]
-    total = [[np.zeros(()) for _ in channels] for _ in channels]
-    for target, parts in guess.items():
-        power[target] = v = np.mean([_square(part) for part in parts], axis=0)
-        weight = EPSILON + v.sum(axis=0)
-        covariance[target] = r = [[(a * b.conj()).sum(axis=0) / weight for b in parts] for a in parts]
-        total = [[total[i][j] + v * (r[i][j].real if i == j else r[i][j]) for j in channels] for i in channels]
-    for i in channels:
-        total[i][i] = total[i][i] + np.sqrt(EPSILON)
+# The filter of a tile. Its arrays end in planes (bins, frames), which NumPy runs through from end to end, or multiplies by
+# small matrices, one for each bin. Complex numbers are two planes, on an axis [re, im] before that of channels. With these two
+# axes as one, a complex matrix A + iB of channels becomes the real one [[A, -B], [B, A]].
+#
+# All is float64: in nearly mono music the covariance of the mixture is nearly singular. Where channels differed by -60 dB, the
+# stems had errors of -37 dB in float32 after one iteration and -29 dB after two, for a quarter less time.
 
-    # whitened = total^-1 mix, in closed form
-    if len(mix) == 1:
-        whitened = [mix[0] / total[0][0]]
-    else:
-        (a, b), (_, d) = total
-        scale = 1 / (a * d - _square(b))
-        whitened = [(d * mix[0] - b * mix[1]) * scale, (a * mix[1] - b.conj() * mix[0]) * scale]
-    return {
-        target: [v * sum(covariance[target][i][j] * whitened[j] for j in channels) for i in channels]
-        for target, v in power.items()
-    }
+# Where the entries of a covariance are in its real form: of one channel, its power; of two, [[l, b], [b*, r]], in the order
+# r, l, re b, im b, -im b.
+ENTRIES = {1: ([0], [0]), 2: ([1, 0, 0, 2, 0], [1, 0, 1, 1, 3])}
+SIGNS = np.array([[1.0, -1.0], [-1.0, 1.0]])[:, None, :, None]
 
 
-def _channels(spectrum: np.ndarray, scale: float) -> list[np.ndarray]:
-    return [spectrum[..., channel].astype(np.complex128) / scale for channel in range(spectrum.shape[-1])]
+def _filter(gains: list[np.ndarray], mixture: np.ndarray, unit: float, iterations: int) -> np.ndarray:
+    """A tile's gains and mixture, each (frames, bins, channels), to its stems, complex64 (targets, channels, bins, frames)."""
+    planes = mixture.transpose(2, 1, 0)
+    x = np.array([planes.real, planes.imag], np.float64)
+    y = x * np.array([gain.transpose(2, 1, 0) for gain in gains], np.float64)[:, None]
+    for _ in range(iterations):
+        y = _expectation_maximisation(y, x, unit)
+    stems = np.empty(y[:, 0].shape, np.complex64)
+    stems.real, stems.imag = y[:, 0], y[:, 1]
+    return stems
 
 
-def _square(values: np.ndarray) -> np.ndarray:
-    return values.real**2 + values.imag**2
+def _expectation_maximisation(y: np.ndarray, x: np.ndarray, unit: float) -> np.ndarray:
+    """One iteration: from stems y, (targets, 2, channels, bins, frames), and the mixture x to better stems v_j R_j C^-1 x."""
+    channels = x.shape[1]
+    power = np.einsum("jrcbt,jrcbt->jbt", y, y)  # v_j, a mean over channels, times their number; R_j is divided by it
+    covariance = _covariances(y) / (channels * EPSILON * unit + power.sum(axis=2))[..., None, None]
+    total = _times(covariance[(..., *ENTRIES[channels])].transpose(1, 2, 0), power)  # C = sum_j v_j R_j, regularised
+    total[:channels] += np.sqrt(EPSILON) * unit
+    whitened = _whitened(total, x)
+    stems = _times(covariance, whitened.reshape(2 * channels, *power.shape[1:])).reshape(y.shape)
+    stems *= power[:, None, None]
+    return stems
+
+
+def _covariances(y: np.ndarray) -> np.ndarray:
+    """Sums of y y^H over frames, in real form: (targets, bins, 2 channels, 2 channels)."""
+    targets, _, channels, bins, frames = y.shape
+    rows = y.reshape(targets, 2 * channels, bins, frames)
+    # [re, im] of the first factor stay apart: NumPy would leave the product of a matrix and its own transpose to BLAS's syrk,
+    # which takes four times as long for such small ones.
+    products = y.transpose(0, 3, 1, 2, 4) @ rows.transpose(0, 2, 3, 1)[:, :, None]
+    products = products.reshape(targets, bins, 2, channels, 2, channels)
+    sums = products + SIGNS * products[:, :, ::-1, :, ::-1]
+    return sums.reshape(targets, bins, 2 * channels, 2 * channels)
+
+
+def _whitened(total: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """C^-1 x in closed form, C given by the planes of its entries."""
+    if len(total) == 1:
+        return x / total
+    right, left, real, imag = total[:4]
+    whitened = total[:2] * x
+    whitened -= real * x[:, ::-1]
+    turned = total[3:] * x[::-1, ::-1]
+    whitened[0] += turned[0]
+    whitened[1] -= turned[1]
+    whitened *= 1 / (right * left - real * real - imag * imag)
+    return whitened
+
+
+def _times(matrices: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Matrices, (..., bins, m, n), one for each bin, times planes (n, bins, frames): planes (..., m, bins, frames)."""
+    *outer, bins, rows, _ = matrices.shape
+    result = np.empty((*outer, rows, bins, planes.shape[-1]))
+    np.matmul(matrices, planes.swapaxes(0, 1), out=result.swapaxes(-3, -2))
+    return result

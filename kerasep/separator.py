@@ -13,6 +13,8 @@ from kerasep.audio import resampled
 from kerasep.errors import KerasepError, UsageError
 from kerasep.spectral import Synthesis, stft_blocks
 
+RESIDUAL = "residual"
+
 
 class Separator:
     """An artifact with a choice of mask and filter; what is not chosen is as the manifest has it."""
@@ -24,6 +26,7 @@ class Separator:
         mask: str | None = None,
         exponent: float | None = None,
         wiener: int | None = None,
+        residual: bool = False,
     ) -> None:
         """
         Args:
@@ -32,17 +35,22 @@ class Separator:
             mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
             exponent: of the ratio mask.
             wiener: iterations of the Wiener filter, 0 for none. With a filter the mask only makes its start.
+            residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the
+                mixture out among these alone, as Open-Unmix's does.
 
         Raises:
             UsageError: an unknown target or mask, or a number out of range.
         """
         self.artifact = artifact
         self.manifest = artifact.manifest
-        self.targets = self.manifest.targets if targets is None else tuple(dict.fromkeys(targets))
+        chosen = self.manifest.targets if targets is None else tuple(dict.fromkeys(targets))
         self.mask = self.manifest.mask if mask is None else mask
         self.exponent = self.manifest.exponent if exponent is None else exponent
         self.wiener = self.manifest.wiener if wiener is None else wiener
-        for target in self.targets:
+        self.residual = residual
+        self.chosen = chosen
+        self.targets = (*chosen, RESIDUAL) if residual else chosen
+        for target in chosen:
             if target not in self.manifest.targets:
                 raise UsageError(f"unknown target {target!r}: {self.manifest.name} has {', '.join(self.manifest.targets)}")
         try:
@@ -51,6 +59,13 @@ class Separator:
             raise UsageError(str(error)) from error
         if self.wiener < 0:
             raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener}")
+        alone = len(self.manifest.targets) == 1
+        if alone and self.mask != "none":
+            raise UsageError(f"a {self.mask} mask shares out among targets and {self.manifest.name} has one: use mask none")
+        if alone and self.wiener and not residual:
+            raise UsageError(
+                "a Wiener filter shares out among two stems or more, and there is one: add residual, or no iterations"
+            )
 
     def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
         """Separate a whole signal.
@@ -71,8 +86,13 @@ class Separator:
             raise KerasepError(f"audio must be (samples, 1 or 2 channels) with at least one sample, not {audio.shape}")
         if not np.isfinite(samples).all():
             raise KerasepError("audio holds NaN or infinite samples: repair it first")
-        pieces = list(self.blocks([samples], rate, samples.shape[1]))
-        return {target: np.concatenate([piece[target] for piece in pieces]).reshape(audio.shape) for target in self.targets}
+        stems = {target: np.empty_like(samples) for target in self.targets}
+        done = 0
+        for pieces in self.blocks([samples], rate, samples.shape[1]):
+            for target, piece in pieces.items():
+                stems[target][done : done + len(piece)] = piece
+            done += len(piece)
+        return {target: stem.reshape(audio.shape) for target, stem in stems.items()}
 
     def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Separate a signal that arrives in pieces.
@@ -93,26 +113,38 @@ class Separator:
         spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy let go of the interpreter in long loops
             for before, block, after in _with_context(spectra, self.manifest.context_frames):
-                stems = self.stems(before, block, after)
-                ready = pool.map(lambda target: outputs[target].push(stems[target]), self.targets)  # noqa: B023
-                yield dict(zip(self.targets, ready, strict=True))
+                estimates = self._estimates(before, block, after)
+                for start in range(0, len(block), self.manifest.filter_frames):
+                    stretch = slice(start, start + self.manifest.filter_frames)
+                    stems = self._stems({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
+                    ready = {t: pool.submit(outputs[t].push, stem, taken.samples) for t, stem in stems.items() if t in outputs}
+                    del stems  # else they would be there until the next ones are, and with them twice the memory
+                    yield {target: ready.pop(target).result() for target in self.targets}
         yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
 
-    def stems(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masking.Spectra:
-        """Complex stems of a block of frames, given the frames before and after it; all (frames, bins, channels)."""
-        # A mask or filter shares the mixture out among all targets, wanted or not.
-        alone = self.mask == "none" and self.wiener == 0
-        stretch = np.abs(np.concatenate([before, block, after]))
-        estimates = self.artifact.predict(stretch, self.targets if alone else None)
-        inner = slice(len(before), len(before) + len(block))
-        estimates = {target: estimate[inner] for target, estimate in estimates.items()}
+    def _estimates(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masking.Gains:
+        """Estimated magnitudes of a block of frames, given the frames before and after it; all (frames, bins, channels).
+
+        What follows goes by stretches of the filter's grid, whose arrays are small enough for their memory to be used again.
+        """
+        estimates = self.artifact.predict(np.concatenate([np.abs(part) for part in (before, block, after)]))
+        return {target: estimate[len(before) : len(before) + len(block)] for target, estimate in estimates.items()}
+
+    def _stems(self, estimates: masking.Gains, mixture: np.ndarray) -> masking.Spectra:
+        """Complex stems of a stretch of frames."""
         if self.mask == "ratio":
-            stems = masking.ratio_mask(estimates, block, self.exponent)
+            gains = masking.ratio_gains(estimates, self.exponent, self.manifest.unclaimed)
         elif self.mask == "binary":
-            stems = masking.binary_mask(estimates, block)
+            gains = masking.binary_gains(estimates)
         else:
-            stems = masking.mixture_phase(estimates, block)
-        return masking.wiener(stems, block, self.wiener)
+            gains = masking.magnitude_gains(estimates, np.abs(mixture))
+        # A filter shares the mixture out among all targets, wanted or not, unless there is the residual to take the rest.
+        if self.residual:
+            gains = {target: gains[target] for target in self.chosen}
+            gains[RESIDUAL] = masking.residual_gain(gains)
+        elif self.wiener == 0:
+            gains = {target: gains[target] for target in self.chosen}
+        return masking.wiener(gains, mixture, self.wiener, self.manifest.filter_frames)
 
 
 class _Counted:
@@ -142,8 +174,9 @@ class _Output:
         self.inner = 0  # samples so far at the network's rate
         self.outer = 0  # samples so far at the input's
 
-    def push(self, spectrum: np.ndarray) -> np.ndarray:
-        samples = self.synthesis.push(spectrum)
+    def push(self, spectrum: np.ndarray, given: int) -> np.ndarray:
+        """Frames in, the samples they complete out, as far as there were any: the last frames reach beyond the `given` ones."""
+        samples = self.synthesis.push(spectrum)[: given - self.inner]
         self.inner += len(samples)
         return self._leave(samples, last=False)
 

@@ -1,9 +1,9 @@
 """Short-time Fourier transform and its inverse, whole or block by block, in NumPy and SciPy.
 
 Waveforms are float32 of shape (samples, channels); spectra are complex64 of shape (frames, bins, channels).
-Frame t is centred on sample t * hop: the signal is extended by fft / 2 samples at both ends, reflected about its
+By default frame t is centred on sample t * hop: the signal is extended by fft / 2 samples at both ends, reflected about its
 first and last sample, so n samples give 1 + n // hop frames. This is the convention of librosa, torch.stft
-and Open-Unmix (F. Stöter et al., JOSS 2019).
+and Open-Unmix (F. Stöter et al., JOSS 2019). Other networks were trained on other extensions (`PADDINGS`).
 
 The inverse is the least-squares one (D. Griffin and J. Lim, IEEE Trans. ASSP 1984, eq. 6): windowed overlap-add divided by
 the sum of squared windows.
@@ -19,6 +19,10 @@ import scipy.fft
 # Blackman-Harris: F. Harris, Proc. IEEE 1978, table 1, 4-term.
 WINDOWS = {"hann": (0.5, 0.5), "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168)}
 
+# What a signal is extended by at either end: zeros or its reflection, and how many windows of it. "window" is that of Spleeter
+# (R. Hennequin et al., JOSS 2020), whose weights lose up to 0.8 dB on a short clip when they are fed in another way.
+PADDINGS = {"reflect": 0.5, "zeros": 0.5, "window": 1.0}
+
 CHUNK = 16  # frames transformed at a time, so that they stay in the processor's cache
 
 
@@ -32,6 +36,7 @@ class Spectrogram:
         fft: samples in a window.
         hop: samples from one frame to the next; it divides `fft` at least twice.
         window: "hann" or "blackmanharris".
+        padding: "reflect" or "zeros", half a window at either end; or "window", a whole one of zeros.
 
     Raises:
         ValueError: a value is out of range.
@@ -42,6 +47,7 @@ class Spectrogram:
     fft: int = 4096
     hop: int = 1024
     window: str = "hann"
+    padding: str = "reflect"
 
     def __post_init__(self) -> None:
         for name in ("rate", "channels", "fft", "hop"):
@@ -54,6 +60,8 @@ class Spectrogram:
             raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least twice")
         if self.window not in WINDOWS:
             raise ValueError(f"unknown window {self.window!r}: choose from {', '.join(WINDOWS)}")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"unknown padding {self.padding!r}: choose from {', '.join(PADDINGS)}")
 
     @property
     def bins(self) -> int:
@@ -61,14 +69,22 @@ class Spectrogram:
         return self.fft // 2 + 1
 
     @property
-    def invertible(self) -> bool:
-        """Whether `istft` gives a signal back to its end. With less overlap than this its last samples would be seen through
-        the end of a window alone, where dividing by the window is ill-conditioned."""
-        return self.fft >= 4 * self.hop
+    def start(self) -> int:
+        """Samples before a signal's first."""
+        return int(PADDINGS[self.padding] * self.fft)
+
+    @property
+    def end(self) -> int:
+        """Samples after a signal's last.
+
+        Spleeter has no window of zeros alone at the end, hence the one less. Where windows overlap by half alone it is a hop
+        more: the last samples would else be seen through the end of one window, and dividing by that is ill-conditioned.
+        """
+        return self.start - (self.padding == "window") + (self.hop if self.fft < 4 * self.hop else 0)
 
     def frames(self, samples: int) -> int:
         """Frames of a signal of so many samples."""
-        return 1 + samples // self.hop
+        return 1 + (samples + self.start + self.end - self.fft) // self.hop
 
 
 def window(name: str, length: int) -> np.ndarray:
@@ -89,8 +105,7 @@ def stft(samples: np.ndarray, spectrogram: Spectrogram, centred: bool = True) ->
     Returns:
         complex64 (frames, bins, channels).
     """
-    half = spectrogram.fft // 2 if centred else 0
-    return _transform(np.pad(samples, ((half, half), (0, 0)), mode="reflect"), spectrogram)
+    return _transform(_extended(samples, spectrogram) if centred else samples, spectrogram)
 
 
 def istft(spectrum: np.ndarray, spectrogram: Spectrogram, samples: int) -> np.ndarray:
@@ -112,7 +127,7 @@ def stft_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: 
     need = (frames - 1) * spectrogram.hop + spectrogram.fft
     buffer: list[np.ndarray] = []
     held = 0
-    for block in _reflected(blocks, spectrogram.fft // 2):
+    for block in _extended_blocks(blocks, spectrogram):
         buffer.append(block)
         held += len(block)
         if held < need:
@@ -131,25 +146,25 @@ class Synthesis:
 
     def __init__(self, spectrogram: Spectrogram, channels: int) -> None:
         self.spectrogram = spectrogram
-        self.window = window(spectrogram.window, spectrogram.fft)[:, None]
+        self.window = _for_channels(spectrogram, channels)
         overlap = spectrogram.fft - spectrogram.hop
         self.tail = np.zeros((overlap, channels), np.float32)  # sums that later frames still add to
-        self.weight = np.zeros((overlap, 1), np.float32)  # the squared windows under them
-        self.skip = spectrogram.fft // 2  # the reflected start, not part of the signal
+        self.weight = np.zeros((overlap, channels), np.float32)  # the squared windows under them
+        self.skip = spectrogram.start  # no part of the signal
 
     def push(self, spectrum: np.ndarray) -> np.ndarray:
         """Add frames, complex64 (frames, bins, channels); returns the samples they complete, (samples, channels)."""
         fft, hop = self.spectrogram.fft, self.spectrogram.hop
-        sums = _extended(self.tail, len(spectrum), hop)
-        weights = _extended(self.weight, len(spectrum), hop)
+        sums = _with_room(self.tail, len(spectrum), hop)
+        weights = _with_room(self.weight, len(spectrum), hop)
         for start in range(0, len(spectrum), CHUNK):
             frames = scipy.fft.irfft(spectrum[start : start + CHUNK], n=fft, axis=1)  # (frames, fft, channels)
             frames *= self.window
             _overlap_add(frames, sums[start:])
-            _overlap_add(np.broadcast_to(self.window**2, (len(frames), fft, 1)), weights[start:])
+            _overlap_add(np.broadcast_to(self.window**2, frames.shape), weights[start:])
         done = len(spectrum)
-        self.tail, self.weight = sums[done:].reshape(fft - hop, -1), weights[done:].reshape(fft - hop, 1)
-        return self._complete(sums[:done].reshape(done * hop, -1), weights[:done].reshape(done * hop, 1))
+        self.tail, self.weight = (part[done:].reshape(fft - hop, -1) for part in (sums, weights))
+        return self._complete(*(part[:done].reshape(done * hop, -1) for part in (sums, weights)))
 
     def finish(self) -> np.ndarray:
         """The samples after the last frame's hop. More than the signal had: cut at its length."""
@@ -165,7 +180,7 @@ class Synthesis:
 def _transform(padded: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
     """All whole frames of an extended signal (samples, channels) -> (frames, bins, channels), contiguous."""
     fft, hop = spectrogram.fft, spectrogram.hop
-    shape = window(spectrogram.window, fft)[:, None]
+    shape = _for_channels(spectrogram, padded.shape[1])
     frames = np.lib.stride_tricks.sliding_window_view(padded, fft, axis=0)[::hop].transpose(0, 2, 1)
     spectrum = np.empty((len(frames), spectrogram.bins, padded.shape[1]), np.complex64)
     for start in range(0, len(frames), CHUNK):
@@ -174,7 +189,12 @@ def _transform(padded: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
     return spectrum
 
 
-def _extended(tail: np.ndarray, frames: int, hop: int) -> np.ndarray:
+def _for_channels(spectrogram: Spectrogram, channels: int) -> np.ndarray:
+    """The window for each channel, (fft, channels). NumPy is several times slower when it has to repeat along the last axis."""
+    return np.repeat(window(spectrogram.window, spectrogram.fft)[:, None], channels, axis=1)
+
+
+def _with_room(tail: np.ndarray, frames: int, hop: int) -> np.ndarray:
     """`tail` (samples, channels) with room for `frames` more hops, as (hops, hop, channels)."""
     room = np.zeros((frames * hop, tail.shape[1]), np.float32)
     return np.concatenate([tail, room]).reshape(-1, hop, tail.shape[1])
@@ -187,22 +207,30 @@ def _overlap_add(frames: np.ndarray, sums: np.ndarray) -> None:
         sums[piece : piece + count] += frames[:, piece * hop : (piece + 1) * hop]
 
 
-def _reflected(blocks: Iterable[np.ndarray], pad: int) -> Iterator[np.ndarray]:
-    """The blocks of a signal, extended by `pad` samples reflected about its first and its last sample."""
+def _extended(samples: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
+    """A whole signal with what its spectrogram needs at either end."""
+    ends = ((spectrogram.start, spectrogram.end), (0, 0))
+    return np.pad(samples, ends, mode="reflect") if spectrogram.padding == "reflect" else np.pad(samples, ends)
+
+
+def _extended_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram) -> Iterator[np.ndarray]:
+    """`_extended` of a signal that arrives in blocks."""
+    start, end = spectrogram.start, spectrogram.end
     stream = iter(blocks)
     head: list[np.ndarray] = []
-    while sum(map(len, head)) <= pad:
+    while sum(map(len, head)) <= end:
         block = next(stream, None)
-        if block is None:  # shorter than the reflection: numpy reflects back and forth
+        if block is None:  # shorter than what it is extended by: numpy reflects back and forth
             if sum(map(len, head)):
-                yield np.pad(np.concatenate(head), ((pad, pad), (0, 0)), mode="reflect")
+                yield _extended(np.concatenate(head), spectrogram)
             return
         head.append(block)
     block = tail = np.concatenate(head)
-    yield block[pad:0:-1]
+    reflect = spectrogram.padding == "reflect"
+    yield block[start:0:-1] if reflect else np.zeros((start, block.shape[1]), block.dtype)
     while block is not None:
         yield block
-        tail = block if len(block) > pad else np.concatenate([tail, block])
-        tail = tail[-(pad + 1) :]
+        tail = block if len(block) > end else np.concatenate([tail, block])
+        tail = tail[-(end + 1) :]
         block = next(stream, None)
-    yield tail[-2 : -pad - 2 : -1]
+    yield tail[-2 : -end - 2 : -1] if reflect else np.zeros((end, tail.shape[1]), tail.dtype)

@@ -14,7 +14,7 @@ from kerasep.artifact import sha256
 from kerasep.audio import read
 from kerasep.dataset import SOURCES, Song
 from kerasep.errors import KerasepError
-from kerasep.masking import binary_mask, mixture_phase, ratio_mask, wiener
+from kerasep.masking import binary_gains, magnitude_gains, ratio_gains, wiener
 from kerasep.separator import Separator
 from kerasep.spectral import Spectrogram, istft, stft
 from kerasep.zoo import load
@@ -53,6 +53,7 @@ class Model:
     mask: str | None = None
     exponent: float | None = None
     wiener: int | None = None
+    residual: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +70,7 @@ class Model:
             "mask": separator.mask,
             "exponent": separator.exponent,
             "wiener": separator.wiener,
+            **({"residual": True} if self.residual else {}),
         }
 
     def manifest(self) -> dict[str, Any]:
@@ -84,7 +86,7 @@ class Model:
 @lru_cache(maxsize=1)
 def _opened(model: Model) -> Separator:
     """The separator, opened once in each process."""
-    return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener)
+    return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener, model.residual)
 
 
 class _WithoutManifest:
@@ -145,11 +147,12 @@ class Oracle(_WithoutManifest):
         mixture = stft(song.read("mixture", frames=song.frames), self.spectrogram)
         true = {t: np.abs(stft(song.read(t, frames=song.frames), self.spectrogram)) for t in self.targets}
         if self.kind == "irm":
-            spectra = ratio_mask(true, mixture, self.exponent)
+            gains = ratio_gains(true, self.exponent)
         elif self.kind == "ibm":
-            spectra = binary_mask(true, mixture)
+            gains = binary_gains(true)
         else:
-            spectra = wiener(mixture_phase(true, mixture), mixture)
+            gains = magnitude_gains(true, np.abs(mixture))
+        spectra = wiener(gains, mixture, iterations=int(self.kind == "mwf"))
         return {t: istft(s, self.spectrogram, song.frames) for t, s in spectra.items()}
 
 

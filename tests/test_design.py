@@ -16,8 +16,10 @@ ALLOWED = {  # room: the rooms it may import
     "audio": {"errors"},
     "spectral": set(),
     "masking": set(),
-    "artifact": SIGNAL,
-    "zoo": BASE | {"artifact"},
+    "windows": set(),
+    "artifact": SIGNAL | {"windows"},
+    "download": {"errors"},
+    "zoo": BASE | {"artifact", "download", "spectral", "importers"},
     "separator": SIGNAL | {"artifact"},
     "dataset": SIGNAL,
     "bsseval": set(),
@@ -29,8 +31,10 @@ ALLOWED = {  # room: the rooms it may import
     "demo": SCORE,
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},
-    "conversion": RUN | {"models", "training"},
-    "cli": SCORE | {"training", "conversion"},
+    "operations": {"spectral"},
+    "conversion": SIGNAL | {"artifact", "windows", "models", "training", "operations"},
+    "importers": SIGNAL | {"artifact", "models", "training", "conversion", "importers"},
+    "cli": SCORE | {"training", "conversion", "importers"},
     "__init__": {"zoo", "separator"},
     "__main__": {"cli"},
 }
@@ -38,7 +42,9 @@ HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "torch", "jax"}
 MAY_BE_HEAVY = {
     "models": {"keras"},
     "training": {"keras", "tensorflow", "jax"},
+    "operations": {"onnx"},
     "conversion": {"keras", "tensorflow", "tf2onnx", "onnx"},
+    "importers": {"keras", "tensorflow", "torch"},
 }
 
 

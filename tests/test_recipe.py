@@ -43,7 +43,7 @@ def test_the_thesis_settings_of_deepconvsep():
     """Table 5-2; windows of 30 frames."""
     recipe = RECIPES["deepconvsep"]
     spectrogram = recipe.spectrogram
-    assert spectrogram == Spectrogram(44100, 1, 1024, 512, "blackmanharris")
+    assert spectrogram == Spectrogram(44100, 1, 1024, 512, "blackmanharris", "zeros")
     assert 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop == 30
     assert (recipe.batch, recipe.epochs["vocals"], recipe.optimizer, recipe.learning_rate) == (32, 40, "adadelta", 1.0)
     assert recipe.loss_options == {"alpha": 0.001, "beta": 0.01, "beta_vocals": 0.03}
@@ -71,7 +71,7 @@ def test_overrides():
         ("weight_decay=none", "weight_decay must be a number from 0 on"),
         ("optimizer=sgd", "unknown optimizer 'sgd': choose from adam, adamw, adadelta"),
         ("schedule=linear", "choose from constant, cosine, plateau"),
-        ("loss=l1", "choose from mse, sums, deepconvsep"),
+        ("loss=l2", "choose from mse, l1, sums, deepconvsep"),
         ("precision=int8", "choose from float32, mixed_bfloat16, mixed_float16"),
         ("augment.drop=2", "drop must be a share"),
         ("augment.gain=[2,1]", "the smaller first"),

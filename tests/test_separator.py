@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kerasep.artifact import Artifact
 from kerasep.errors import KerasepError, UsageError
-from kerasep.masking import ratio_mask, wiener
+from kerasep.masking import ratio_gains, wiener
 from kerasep.separator import Separator
 from kerasep.spectral import istft, stft
 
@@ -27,11 +27,7 @@ def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[st
     """The same in one piece: one transform, one run of the network, the filter on its grid, one inverse."""
     spectrogram = artifact.manifest.spectrogram
     spectrum = stft(audio, spectrogram)
-    stems = ratio_mask(artifact.predict(np.abs(spectrum)), spectrum)
-    if iterations:
-        grid = [slice(start, start + 300) for start in range(0, len(spectrum), 300)]
-        parts = [wiener({t: s[part] for t, s in stems.items()}, spectrum[part], iterations) for part in grid]
-        stems = {t: np.concatenate([part[t] for part in parts]) for t in stems}
+    stems = wiener(ratio_gains(artifact.predict(np.abs(spectrum))), spectrum, iterations)
     return {t: istft(stem, spectrogram, len(audio)) for t, stem in stems.items()}
 
 

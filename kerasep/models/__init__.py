@@ -5,61 +5,73 @@ from typing import Any, NamedTuple
 
 import keras
 
-from kerasep.models import conv, openunmix
+from kerasep.models import conv, deepconvsep, openunmix, spleeter
+from kerasep.models.context import Context
 from kerasep.spectral import Spectrogram
 
 
-class Context(NamedTuple):
-    """Frames a network needs around those it is asked for.
+class Network(NamedTuple):
+    """How a network is built, and what its options say of its context.
 
     Attributes:
-        frames: either side, that one output frame depends on, or that are worth giving it.
-        minimum: fewest frames it takes.
-        exact: whether more of them would change nothing.
+        build: build(spectrogram, **options) for one target; of a `joint` network, build(spectrogram, targets, **options).
+        context: context(**options).
+        joint: whether its targets share layers. If not, each has a network of its own, side by side on the same input.
+        fold: fold(network of one target, spectrogram), the same for inference alone with fewer passes over its data.
     """
 
-    frames: int
-    minimum: int
-    exact: bool
-
-
-class Network(NamedTuple):
-    """A network's builder for one target, build(spectrogram, **options), and what the options say of its context."""
-
     build: Callable[..., keras.Model]
-    context: Callable[..., tuple[int, int, bool]]
+    context: Callable[..., Context]
+    joint: bool = False
+    fold: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
 
 
 NETWORKS = {
     "conv": Network(conv.conv, conv.context),
-    "openunmix": Network(openunmix.openunmix, openunmix.context),
+    "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.context, joint=True),
+    "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold),
+    "spleeter": Network(spleeter.spleeter, spleeter.context, joint=True),
 }
 
 
 def build(network: str, spectrogram: Spectrogram, options: dict[str, Any], targets: tuple[str, ...]) -> keras.Model:
-    """Build a network by name for the given spectrogram: one for each target, side by side on the same input.
+    """Build a network by name for the given spectrogram and targets.
 
     Returns:
         A functional model from mixture to a dict of target magnitudes, all (batch, frames, bins, channels).
 
     Raises:
-        ValueError: an unknown name or option.
+        ValueError: an unknown name or option, or one that does not fit.
     """
-    _check(network)
+    entry = _find(network)
+    try:
+        if entry.joint:
+            return entry.build(spectrogram, targets, **options)
+        return _side_by_side(network, spectrogram, {target: entry.build(spectrogram, **options) for target in targets})
+    except TypeError as error:  # a keyword that the builder does not have
+        raise ValueError(f"network {network}: {error}") from error
+
+
+def folded(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.Model:
+    """What `build` gave, once trained, for inference alone."""
+    fold = _find(network).fold
+    if fold is None:
+        return model
+    return _side_by_side(network, spectrogram, {target: fold(model.get_layer(target), spectrogram) for target in model.output})
+
+
+def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras.Model]) -> keras.Model:
     mixture = keras.Input((None, spectrogram.bins, spectrogram.channels), name="mixture")
-    outputs = {}
-    for target in targets:
-        one = NETWORKS[network].build(spectrogram, **options)
-        outputs[target] = keras.Model(one.inputs, one.outputs[0], name=target)(mixture)
-    return keras.Model(mixture, outputs, name=network)
+    named = {target: keras.Model(part.inputs, part.outputs[0], name=target) for target, part in parts.items()}
+    return keras.Model(mixture, {target: part(mixture) for target, part in named.items()}, name=network)
 
 
 def context(network: str, options: dict[str, Any]) -> Context:
     """What a network built with these options needs around a frame. Raises ValueError on an unknown name."""
-    _check(network)
-    return Context(*NETWORKS[network].context(**options))
+    return _find(network).context(**options)
 
 
-def _check(network: str) -> None:
+def _find(network: str) -> Network:
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}: choose from {', '.join(NETWORKS)}")
+    return NETWORKS[network]

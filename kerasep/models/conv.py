@@ -19,6 +19,7 @@ Where this departs from the listing in annex A, which does not run:
 import keras
 from keras import layers, ops
 
+from kerasep.models.context import Context
 from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose
 from kerasep.spectral import Spectrogram
 
@@ -72,6 +73,6 @@ def conv(
     return keras.Model(mixture, ops.multiply(mask, mixture), name="conv")
 
 
-def context(padding: str = "valid", **_) -> tuple[int, int, bool]:
-    """(frames either side that one output frame depends on, fewest frames the network takes, no more change anything)."""
-    return TAPS - 1, TAPS if padding == "valid" else 1, True
+def context(padding: str = "valid", **_) -> Context:
+    """Two horizontal convolutions reach 7 frames to either side each, or, unpadded, 14."""
+    return Context(TAPS - 1, minimum=TAPS if padding == "valid" else 1)

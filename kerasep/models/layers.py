@@ -154,3 +154,93 @@ class Rescale(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class TiedVerticalConv(VerticalConv):
+    """A `VerticalConv` that also decodes, with the same weights: `layer(features, transpose=True)`.
+
+    The transpose, without a bias, takes (batch, frames, filters) to (batch, frames, bins, channels).
+    """
+
+    def call(self, inputs, transpose=False):
+        if not transpose:
+            return super().call(inputs)
+        _, bins, channels, filters = self.kernel.shape
+        batch, frames, _ = ops.shape(inputs)
+        flat = ops.matmul(inputs, ops.transpose(ops.reshape(self.kernel, (bins * channels, filters))))
+        return ops.reshape(flat, (batch, frames, bins, channels))
+
+    compute_output_shape = keras.layers.Layer.compute_output_shape  # as `call` has it: there are two
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class TiedHorizontalConv(keras.layers.Layer):
+    """Conv1D(filters, taps) over frames that also decodes, with the same weights: `layer(features, transpose=True)`.
+
+    The transpose, without a bias, takes (batch, frames, filters) to (batch, frames + taps - 1, as many features as went in).
+    As in `HorizontalConvTranspose` it is a plain convolution of the extended input with the kernel turned round in time.
+
+    Weights: kernel (taps, features, filters) and bias (filters,), as Conv1D has them.
+    """
+
+    def __init__(self, filters: int, taps: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.taps = taps
+
+    def build(self, input_shape) -> None:
+        shape = (self.taps, input_shape[-1], self.filters)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform")
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, inputs, transpose=False):
+        if not transpose:
+            return ops.conv(inputs, self.kernel, padding="valid") + self.bias
+        kernel = ops.transpose(ops.flip(self.kernel, axis=0), (0, 2, 1))
+        return ops.conv(ops.pad(inputs, ((0, 0), (self.taps - 1, self.taps - 1), (0, 0))), kernel, padding="valid")
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"filters": self.filters, "taps": self.taps}
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Bias(keras.layers.Layer):
+    """Adds a trained number to each feature of the last axis, or, `scalar`, the same to all."""
+
+    def __init__(self, scalar: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.scalar = scalar
+
+    def build(self, input_shape) -> None:
+        self.bias = self.add_weight(name="bias", shape=(1 if self.scalar else input_shape[-1],), initializer="zeros")
+
+    def call(self, inputs):
+        return inputs + self.bias
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"scalar": self.scalar}
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Shares(keras.layers.Layer):
+    """Each of several estimates over their sum; where they are all zero, equal shares.
+
+    In float32 whatever the policy: half precision does not hold the number that makes it so (1e-18, and 1e-8 in training, as
+    DeepConvSep has it).
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(**kwargs | {"dtype": "float32"})
+
+    def call(self, estimates, training=False):
+        tiny = 1e-8 if training else 1e-18
+        estimates = [ops.cast(estimate, "float32") + tiny for estimate in estimates]
+        total = sum(estimates)
+        return [estimate / total for estimate in estimates]
+
+    def compute_output_shape(self, input_shape):
+        return input_shape

@@ -44,8 +44,18 @@ class MagnitudeError(StemsLoss):
         super().__init__(targets, targets)
 
     def parts(self, references, estimates) -> dict:
-        errors = _mean(ops.square(references - estimates))  # (batch, targets)
+        errors = _mean(self.error(references - estimates))  # (batch, targets)
         return {target: errors[:, index] for index, target in enumerate(self.targets)}
+
+    def error(self, difference):
+        return ops.square(difference)
+
+
+class AbsoluteError(MagnitudeError):
+    """Mean absolute error of the magnitudes, added up over targets, as Spleeter trains."""
+
+    def error(self, difference):
+        return ops.abs(difference)
 
 
 class SumsError(StemsLoss):
@@ -104,7 +114,7 @@ class DeepConvSepError(StemsLoss):
         return self.weights.get(name, 1.0)
 
 
-LOSSES = {"mse": MagnitudeError, "sums": SumsError, "deepconvsep": DeepConvSepError}
+LOSSES = {"mse": MagnitudeError, "l1": AbsoluteError, "sums": SumsError, "deepconvsep": DeepConvSepError}
 
 
 def _mean(values):

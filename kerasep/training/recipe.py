@@ -1,8 +1,8 @@
 """Recipes: everything that decides what a training run gives, as plain numbers.
 
-`conv`, `openunmix` and `deepconvsep` are the thesis' three systems with its settings (tables 5-1 to 5-7, annex A). `conv-norm`
-is its own network as we would have it: standardised input, batch normalisation, padding that gives every frame its full
-context, changes of speed, and a schedule that ends.
+`conv`, `openunmix` and `deepconvsep` are the thesis' three systems with its settings (tables 5-1 to 5-7, annex A), `spleeter`
+is Spleeter's with its own. `conv-norm` is the thesis' own network as we would have it: standardised input, batch normalisation,
+padding that gives every frame its full context, changes of speed, and a schedule that ends.
 """
 
 import json
@@ -18,7 +18,7 @@ RECORD = "run.json"
 CHOICES = {
     "optimizer": ("adam", "adamw", "adadelta"),
     "schedule": ("constant", "cosine", "plateau"),
-    "loss": ("mse", "sums", "deepconvsep"),
+    "loss": ("mse", "l1", "sums", "deepconvsep"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
@@ -71,7 +71,8 @@ class Recipe:
         seconds: length of an example.
         steps: steps in an epoch. The thesis' console shows 172: 86 songs x 64 excerpts / 32.
         epochs: epochs for each target; targets trained together take the most that one of them has.
-        loss: "mse" on magnitudes, "sums" on all sums of stems, or DeepConvSep's "deepconvsep" (`kerasep.training.losses`).
+        loss: "mse" or "l1" on magnitudes, "sums" on all sums of stems, or DeepConvSep's "deepconvsep"
+            (`kerasep.training.losses`).
         loss_options: keyword arguments of the loss.
         optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled; or
             "adadelta" (rho 0.95), with none.
@@ -131,7 +132,7 @@ class Recipe:
     @property
     def samples(self) -> int:
         """Samples in an example."""
-        return int(self.seconds * self.spectrogram.rate)
+        return int(self.seconds * self.spectrogram.rate + 1e-6)  # what is meant by (n / rate) is n
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -239,7 +240,7 @@ OPENUNMIX = Recipe(
 DEEPCONVSEP = Recipe(
     name="deepconvsep",
     network="deepconvsep",
-    spectrogram=Spectrogram(channels=1, fft=1024, hop=512, window="blackmanharris"),
+    spectrogram=Spectrogram(channels=1, fft=1024, hop=512, window="blackmanharris", padding="zeros"),
     augment=Augment(gain=(1.0, 1.0), swap=0.0, coherent=1.0),
     batch=32,
     seconds=(29 * 512 + 1024) / 44100,
@@ -252,4 +253,21 @@ DEEPCONVSEP = Recipe(
     weight_decay=0.0,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, OPENUNMIX, DEEPCONVSEP)}
+# The published settings for four stems: windows of 512 frames of real mixtures, absolute differences of magnitudes. Its own
+# weights come from songs that are not public, and 1.5 million steps.
+SPLEETER = Recipe(
+    name="spleeter",
+    network="spleeter",
+    options={"elu": True},
+    spectrogram=Spectrogram(padding="window"),
+    augment=Augment(gain=(1.0, 1.0), swap=0.0, coherent=1.0),
+    batch=4,
+    seconds=(511 * 1024 + 4096) / 44100,
+    steps=1000,
+    epochs=dict.fromkeys(SOURCES, 1500),
+    loss="l1",
+    learning_rate=1e-4,
+    weight_decay=0.0,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, OPENUNMIX, DEEPCONVSEP, SPLEETER)}

@@ -28,7 +28,7 @@ import kerasep
 from kerasep.dataset import Song, songs
 from kerasep.errors import KerasepError
 from kerasep.files import replacing, write_json
-from kerasep.models import build
+from kerasep.models import build, context
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
@@ -51,6 +51,7 @@ def train(
     resume: bool = False,
     devices: int | None = None,
     tensorboard: bool = False,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train `recipe` for one target or several together, and write a run folder.
 
@@ -62,6 +63,7 @@ def train(
             those of an uninterrupted run.
         devices: GPUs that share each batch, all there are by default.
         tensorboard: write for TensorBoard too (on TensorFlow).
+        start: a run, trained or imported, whose weights to start from; of the same network and targets.
 
     Returns:
         The record.
@@ -78,6 +80,9 @@ def train(
     learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
     earlier = checkpoint.restore(output / CHECKPOINTS, learner)
     record = _same(earlier, asked, output) if earlier else _record(asked, data, learner)
+    if start and not earlier:
+        _start(learner, asked, start)
+        record["start"] = start.name
     done = len(record["epochs"])
     if record["finished"]:  # its last epoch was kept, the record not
         write_json(output / RECORD, record)
@@ -282,6 +287,7 @@ def prepare(
         raise KerasepError(f"recipe {recipe.name}: no epochs for {unknown[0]}: add --set epochs.{unknown[0]}=N")
     if devices > 1 and recipe.batch % devices:
         raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
+    _fits(recipe)
     keras.utils.set_random_seed(seed)
     epochs = max(recipe.epochs[target] for target in targets)
     mixer = Mixer(training, recipe, seed, *engine.host())
@@ -299,6 +305,26 @@ def prepare(
     return learner, mixer, epochs
 
 
+def _fits(recipe: Recipe) -> None:
+    """Raise KerasepError unless an example has as many frames as the network takes."""
+    try:
+        needed = context(recipe.network, recipe.options)
+    except (TypeError, ValueError) as error:
+        raise KerasepError(f"recipe {recipe.name}: {error}") from error
+    spectrogram = recipe.spectrogram
+    frames = 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop
+    if needed.window and frames != needed.window:
+        seconds = ((needed.window - 1) * spectrogram.hop + spectrogram.fft) / spectrogram.rate
+        raise KerasepError(
+            f"recipe {recipe.name}: {recipe.seconds:g} s are {frames} frames, and {recipe.network} takes {needed.window}: "
+            f"add --set seconds={seconds:.6f}"
+        )
+    if frames < needed.minimum:
+        raise KerasepError(
+            f"recipe {recipe.name}: {recipe.seconds:g} s are too short for {recipe.network}: set seconds to more"
+        )
+
+
 def _network(recipe: Recipe, targets: tuple[str, ...]) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision)
@@ -306,6 +332,17 @@ def _network(recipe: Recipe, targets: tuple[str, ...]) -> keras.Model:
         return build(recipe.network, recipe.spectrogram, recipe.options, targets)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _start(learner: Learner, asked: dict[str, Any], run: Path) -> None:
+    """Give a learner another run's weights, the statistics of its data with them."""
+    record, network = load_run(run)
+    for part in ("network", "options", "spectrogram"):
+        if record["recipe"][part] != asked["recipe"][part]:
+            raise KerasepError(f"{run}: has another {part} than recipe {asked['recipe']['name']}: change it with --set")
+    if record["targets"] != asked["targets"]:
+        raise KerasepError(f"{run}: separates {', '.join(record['targets'])}: start it with these targets")
+    learner.network.set_weights(network.get_weights())
 
 
 def _same(record: dict[str, Any], asked: dict[str, Any], output: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from kerasep.dataset import Song
+from kerasep.models import context
 from kerasep.models.layers import Standardise
 from kerasep.training.data import whole_song
 from kerasep.training.recipe import Recipe
@@ -21,18 +22,21 @@ def energy_explained(
     """10 log10(sum ref^2 / sum (ref - est)^2) over the magnitudes of all songs, in dB, for each target.
 
     Args:
-        forward: from a mixture to targets, (batch, frames, bins, channels); called with one number of frames alone, the last
-            block of a song being filled up with silence, because compilers want it so.
+        forward: from a mixture to targets, (batch, frames, bins, channels); called with one shape alone, the last block of a
+            song being filled up with silence, because compilers want it so. A network that takes windows gets them in a row.
     """
+    window = context(recipe.network, recipe.options).window
     frames = min(BLOCK, max(recipe.spectrogram.frames(song.frames) for song in songs))
+    if window:
+        frames = window * -(-frames // window)
     energy, error = dict.fromkeys(targets, 0.0), dict.fromkeys(targets, 0.0)
     for song in songs:
         for block in whole_song(song, ("mixture", *targets), recipe, frames):
             mixture = block["mixture"]
             filled = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
-            estimates = forward(filled[None])
+            estimates = forward(filled.reshape(-1, window or frames, *filled.shape[1:]))
             for target in targets:
-                difference = block[target] - estimates[target][0, : len(mixture)]
+                difference = block[target] - estimates[target].reshape(filled.shape)[: len(mixture)]
                 energy[target] += float(np.sum(np.square(block[target]), dtype=np.float64))
                 error[target] += float(np.sum(np.square(difference), dtype=np.float64))
     return {target: 10 * math.log10(max(energy[target], 1e-12) / max(error[target], 1e-12)) for target in targets}

