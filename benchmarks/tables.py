@@ -179,6 +179,49 @@ def _machine() -> list[str]:
     return [f"Measured on {machine['cores']} cores ({machine['processor']}): {listed}."]
 
 
+def _umx() -> list[str]:
+    speed = _result("openunmix")["speed"]
+    names = {"0": "no filter", "1": "one iteration of the Wiener filter"}
+    rows: list[tuple[str, ...]] = []
+    for iterations, name in names.items():
+        ours, theirs = (statistics.median(times[iterations]) for times in speed["samples"].values())
+        spread = " to ".join(f"{edge(speed['samples']['kerasep'][iterations]):.2f}" for edge in (min, max))
+        rows.append((name, f"{ours:.2f} s ({spread})", f"{theirs:.2f} s", f"{theirs / ours:.1f}"))
+    peaks = list(speed["peak_megabytes"].values())
+    rows.append(("peak memory of the process", *(f"{peak:.0f} MB" for peak in peaks), f"{peaks[1] / peaks[0]:.1f}"))
+    versions = " and ".join(f"{name} {version}" for name, version in speed["versions"].items())
+    arithmetic = speed["multiply_adds_per_second"] * speed["seconds"] / max(speed["product_rates"])
+    parts = {name: statistics.median(part[name] for part in speed["parts"]) for name in speed["parts"][0]}
+    listed = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in parts.items())
+    return [
+        *_table((f"four targets, {speed['seconds']} s of stereo", "kerasep", versions, "theirs / ours"), rows),
+        "",
+        f"Our parts, each on its own: {listed}. The networks' arithmetic, {speed['multiply_adds_per_second'] / 1e9:.2f} G "
+        f"multiply-adds a second of audio, takes {arithmetic:.2f} s at the rate of a product of matrices in the same run. "
+        f"Libraries and weights alone take {speed['loaded_megabytes']:.0f} MB.",
+    ]
+
+
+def _blocks() -> list[str]:
+    result = _result("openunmix")["blocks"]
+    contexts = sorted({row["context"] for row in result["rows"]})
+    found = {(row["block"], row["context"]): row for row in result["rows"]}
+    rows = []
+    for block in sorted({row["block"] for row in result["rows"]}):
+        cells = [found[block, context] for context in contexts]
+        best = [min(cell["agreement_db"].values()) for cell in cells]
+        rows.append((str(block), *(f"{db:.0f} dB, {1 + 2 * c / block:.2f}" for db, c in zip(best, contexts, strict=True))))
+    return _table(("frames in a block", *(f"{context} on either side" for context in contexts)), rows)
+
+
+def _spleeter() -> list[str]:
+    rows = []
+    for name, kind in (("ratio mask, exponent 2, the default", "mask"), ("Wiener filter, one iteration", "wiener")):
+        medians = _result(f"spleeter/{kind}/summary")["median"]
+        rows.append((name, *(f"{medians[target]['SDR']:.2f}" for target in ("vocals", "accompaniment"))))
+    return _table(("median SDR in dB of Spleeter's 2 stems, 25 clips", "vocals", "accompaniment"), rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "scores": _scores,
     "validation": _validation,
@@ -188,6 +231,9 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "masks": _masks,
     "speed": _speed,
     "files": _files,
+    "umx": _umx,
+    "blocks": _blocks,
+    "spleeter": _spleeter,
     "scoring": _scoring,
     "agreement": _agreement,
     "machine": _machine,

@@ -71,6 +71,7 @@ def _speed(audio: np.ndarray, torch: Path) -> dict[str, Any]:
                                 samples[side][iterations].append(seconds)
                     rates.append(_product_rate())
                 ends = dict(zip(samples, (mine("end"), other("end")), strict=True))
+                parts = [mine("parts") for _ in range(ROUNDS)]
     arithmetic = manifest.multiply_adds * SECONDS / max(rates)
     for iterations in ("0", "1"):
         ours_, theirs_ = (statistics.median(times[iterations]) for times in samples.values())
@@ -81,7 +82,9 @@ def _speed(audio: np.ndarray, torch: Path) -> dict[str, Any]:
     return {
         "seconds": SECONDS,
         "samples": samples,
+        "parts": parts[1:],
         "peak_megabytes": peaks,
+        "loaded_megabytes": ends["kerasep"]["loaded_megabytes"],
         "multiply_adds_per_second": manifest.multiply_adds,
         "product_rates": rates,
         "versions": ends["openunmix (PyTorch)"]["versions"],

@@ -162,9 +162,6 @@ class Artifact:
             self._session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
-        self._options = onnxruntime.RunOptions()
-        # What lies between the layers is as large as what comes out; the stems need that memory next.
-        self._options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.manifest = _read_manifest(self.path, self._session.get_modelmeta().custom_metadata_map)
         self._check_graph()
 
@@ -188,7 +185,7 @@ class Artifact:
 
     def _run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
         targets = self.manifest.targets
-        return dict(zip(targets, self._session.run(list(targets), {INPUT: mixture}, self._options), strict=True))
+        return dict(zip(targets, self._session.run(list(targets), {INPUT: mixture}), strict=True))
 
     def _check_graph(self) -> None:
         spectrogram = self.manifest.spectrogram

@@ -36,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KerasepError as error:
         print(f"kerasep: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        print(f"kerasep: {error.name} is not installed: pip install 'kerasep[train,convert]'", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("kerasep: stopped", file=sys.stderr)
         return 130

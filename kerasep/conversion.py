@@ -1,5 +1,6 @@
 """Trained runs, one per target, to one ONNX file whose equality with Keras was measured."""
 
+import hashlib
 import json
 import os
 import platform
@@ -128,7 +129,7 @@ def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram) -> onnx.M
             "separator",
             list(graphs[0].input),
             [output for graph in graphs for output in graph.output],
-            [weight for graph in graphs for weight in graph.initializer],
+            _shared(graphs),
         ),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", OPSET)]),
@@ -137,6 +138,24 @@ def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram) -> onnx.M
     )
     onnx.checker.check_model(merged, full_check=True)
     return merged
+
+
+def _shared(graphs: Sequence[onnx.GraphProto]) -> list[onnx.TensorProto]:
+    """All weights, equal ones once, and renamed so in the graphs' nodes.
+
+    What networks do alike, as standardising their input with the same numbers, a runtime then does once.
+    """
+    kept: dict[bytes, onnx.TensorProto] = {}
+    for graph in graphs:
+        names = {}
+        for weight in graph.initializer:
+            anonymous = onnx.TensorProto()
+            anonymous.CopyFrom(weight)
+            anonymous.name = ""
+            names[weight.name] = kept.setdefault(hashlib.sha256(anonymous.SerializeToString()).digest(), weight).name
+        for node in graph.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+    return list(kept.values())
 
 
 def _parts(network: keras.Model) -> list[keras.Model]:

@@ -23,6 +23,7 @@ from kerasep.files import cache
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
 SOURCES = STEMS[1:]
+SUMS = {"accompaniment": ("drums", "bass", "other")}  # what the musdb package derives, too
 
 # The songs of the training set kept for validation, as the musdb package (0.4.3, configs/mus.yaml) names them.
 VALIDATION = frozenset(
@@ -65,10 +66,10 @@ class Song:
     remix: bool = False
 
     def read(self, stem: str, start: int = 0, frames: int = -1) -> np.ndarray:
-        """A slice of a stem, float32 (samples, channels)."""
-        if self.remix and stem == "mixture":
+        """A slice of a stem, or of the accompaniment, float32 (samples, channels)."""
+        if parts := SOURCES if self.remix and stem == "mixture" else SUMS.get(stem, ()):
             frames = min(frames, self.frames - start) if frames >= 0 else self.frames - start
-            return np.sum([self.read(source, start, frames) for source in SOURCES], axis=0)
+            return np.sum([self.read(source, start, frames) for source in parts], axis=0)
         with soundfile.SoundFile(self.folder / f"{stem}.wav") as file:
             file.seek(start)
             return file.read(frames, dtype="float32", always_2d=True)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import kerasep
 from kerasep.bsseval import Scores, evaluate, frame_sdr
-from kerasep.dataset import SOURCES, Song, songs
+from kerasep.dataset import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import replacing, write_json
 from kerasep.systems import System
@@ -61,7 +61,7 @@ def evaluate_system(
         KerasepError: the data set cannot be used, or the folder has other scores in it; also when songs failed, after all
             others were scored and written.
     """
-    unknown = sorted(set(system.targets) - set(SOURCES))
+    unknown = sorted(set(system.targets) - {*SOURCES, *SUMS})
     if unknown:
         raise UsageError(f"{root}: MUSDB18 has no {unknown[0]!r}: choose targets that it has with --targets")
     found = songs(root, subset, progress=True, is_wav=is_wav, remix=remix)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from conftest import agreement
 
+from kerasep import cli
 from kerasep.artifact import Artifact
 from kerasep.cli import main, song_name
 from kerasep.separator import Separator
@@ -221,3 +222,12 @@ def test_seven_seconds_cost_less_than_two_of_processor_time(tmp_path, mixture):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert left(tmp_path / "out") == {f"song/{target}.wav" for target in ("vocals", "drums", "bass", "other")}
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+
+
+def test_a_package_that_is_not_installed(monkeypatch, capsys):
+    def command(_):
+        raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
+
+    monkeypatch.setattr(cli, "pack", command)
+    assert main(["pack", "run", "-o", "x.onnx"]) == 1
+    assert capsys.readouterr().err == "kerasep: tensorflow is not installed: pip install 'kerasep[train,convert]'\n"

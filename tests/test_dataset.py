@@ -133,3 +133,9 @@ def test_real_clips(clips):
     song = found["test"][0]
     mixture, stems = song.read("mixture"), [song.read(source)[: song.frames] for source in SOURCES]
     assert agreement(mixture[: song.frames], np.sum(stems, axis=0)) > 10
+
+
+def test_accompaniment_is_all_but_the_vocals(hq_root):
+    song = songs(hq_root, "test")[0]
+    expected = sum(song.read(stem, 100, 500) for stem in ("drums", "bass", "other"))
+    assert np.array_equal(song.read("accompaniment", 100, 500), expected)
