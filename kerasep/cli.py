@@ -22,7 +22,7 @@ from kerasep.artifact import MASKS, Manifest
 from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError
 from kerasep.separator import Separator
-from kerasep.zoo import DEFAULT, load
+from kerasep.zoo import DEFAULT, load, summaries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,8 +127,6 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 def models(arguments: argparse.Namespace) -> int:
-    from kerasep.zoo import summaries
-
     rows = [("name", "targets", "parameters", "multiply-adds/s", "size", "origin", "licence"), *summaries()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -7,3 +7,8 @@ class KerasepError(Exception):
 
 class UsageError(KerasepError):
     """A wrong call. The command line exits with 2."""
+
+
+def first_line(error: Exception) -> str:
+    """What another library's error says, in one line; its name, where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

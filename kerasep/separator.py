@@ -139,11 +139,10 @@ class Separator:
         else:
             gains = masking.magnitude_gains(estimates, np.abs(mixture))
         # A filter shares the mixture out among all targets, wanted or not, unless there is the residual to take the rest.
+        if self.residual or self.wiener == 0:
+            gains = {target: gains[target] for target in self.chosen}
         if self.residual:
-            gains = {target: gains[target] for target in self.chosen}
             gains[RESIDUAL] = masking.residual_gain(gains)
-        elif self.wiener == 0:
-            gains = {target: gains[target] for target in self.chosen}
         return masking.wiener(gains, mixture, self.wiener, self.manifest.filter_frames)
 
 

@@ -173,7 +173,7 @@ def _place(name: str) -> Path:
 def _converted(name: str) -> Path:
     """The artifact of published weights, made if it is not there yet."""
     artifact, published = _place(name), PUBLISHED[name]
-    if artifact.exists() and artifact.with_suffix(".json").exists():
+    if artifact.exists():
         return artifact
     # Before the download, not after it.
     if missing := [package for package in ("torch", "keras", "tensorflow", "tf2onnx") if find_spec(package) is None]:

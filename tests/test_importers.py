@@ -215,14 +215,17 @@ def test_without_pytorch(folder, capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     """A TensorFlow checkpoint as Spleeter writes it, of small networks, with what training leaves in it."""
-    import tensorflow as tf
-
-    place = tmp_path_factory.mktemp("spleeter")
     weights = golden("spleeter", "5stems/weights/")
     first = {name: values for name, values in weights.items() if _instrument(name) < 2}
+    extra = {"global_step": np.int64(3), "conv2d/kernel/Adam": np.zeros(3, np.float32), "beta1_power": np.float32(1)}
+    return save(tmp_path_factory.mktemp("spleeter"), first | extra)
+
+
+def save(place: Path, tensors: dict[str, np.ndarray]) -> Path:
+    import tensorflow as tf
+
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        extra = {"global_step": np.int64(3), "conv2d/kernel/Adam": np.zeros(3, np.float32), "beta1_power": np.float32(1)}
-        variables = [tf.compat.v1.get_variable(name, initializer=values) for name, values in (first | extra).items()]
+        variables = [tf.compat.v1.get_variable(name, initializer=values) for name, values in tensors.items()]
         session.run(tf.compat.v1.global_variables_initializer())
         tf.compat.v1.train.Saver(variables).save(session, str(place / "model"), write_meta_graph=False)
     return place
@@ -274,16 +277,6 @@ def test_what_is_no_spleeter_checkpoint(checkpoint, tmp_path, capsys):
         shutil.copytree(checkpoint, damaged)
         (damaged / name).write_bytes((damaged / name).read_bytes()[:100])
         refused_spleeter(damaged, output, capsys, "damaged")
-
-
-def save(place: Path, tensors: dict[str, np.ndarray]) -> Path:
-    import tensorflow as tf
-
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [tf.compat.v1.get_variable(name, initializer=values) for name, values in tensors.items()]
-        session.run(tf.compat.v1.global_variables_initializer())
-        tf.compat.v1.train.Saver(variables).save(session, str(place / "model"), write_meta_graph=False)
-    return place
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 import kerasep
 from kerasep.artifact import Manifest
@@ -54,10 +55,17 @@ class Imported:
         }
         write_json(run / RECORD, record)
 
-    def write_artifact(self, output: Path, licence: str | None = None) -> Manifest:
+    def write_artifact(self, output: Path) -> Manifest:
         """Convert to an ONNX file, see `kerasep.conversion.pack`."""
         from kerasep.conversion import pack
 
         with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
             self.write_run(Path(folder) / "run")
-            return pack([Path(folder) / "run"], output, licence)
+            return pack([Path(folder) / "run"], output)
+
+
+def check_finite(tensors: dict[str, np.ndarray], source: Path) -> None:
+    """Raise KerasepError, naming the first of the tensors that holds what is no number."""
+    for name, values in tensors.items():
+        if not np.isfinite(values).all():
+            raise KerasepError(f"{source}: {name} holds NaN or infinite numbers: it cannot be used")

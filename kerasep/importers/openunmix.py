@@ -15,9 +15,10 @@ import keras
 import numpy as np
 
 from kerasep.artifact import sha256
-from kerasep.errors import KerasepError
-from kerasep.importers.imported import Imported
+from kerasep.errors import KerasepError, first_line
+from kerasep.importers.imported import Imported, check_finite
 from kerasep.models import build
+from kerasep.models.openunmix import seen_bins
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import RECIPES
 
@@ -25,8 +26,6 @@ FILE = re.compile(r"([A-Za-z]\w*?)(?:[-_]([0-9a-f]{8}))?\.pth")
 # Early official files hold these too; the package drops them unseen.
 LEFT_OVER = {"stft.window", "transform.0.window", "sample_rate"}
 PUBLISHED = Spectrogram()
-NAMES = {"rate": "sample_rate", "hop": "nhop"}  # ours and theirs
-BANDWIDTH = 16000
 
 State = dict[str, np.ndarray]
 
@@ -99,14 +98,13 @@ def read(path: Path) -> State:
             f"{path}: holds more than tensors, or is no PyTorch file: it is not opened; fetch it again"
         ) from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise KerasepError(f"{path}: cannot be read ({_line(error)}): fetch it again") from error
+        raise KerasepError(f"{path}: cannot be read ({first_line(error)}): fetch it again") from error
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise KerasepError(
             f"{path}: no state dict (a whole training checkpoint, perhaps): name the .pth file of the best weights"
         )
     state = {str(name): tensor.detach().to(torch.float32).numpy() for name, tensor in content.items()}
-    if broken := [name for name, values in state.items() if not np.isfinite(values).all()]:
-        raise KerasepError(f"{path}: {broken[0]} holds NaN or infinite numbers: it cannot be used")
+    check_finite(state, path)
     return state
 
 
@@ -229,7 +227,7 @@ def _spectrogram(folder: Path, target: str, sizes: dict[str, Any], state: State,
                         f"{path}: says nfft {content['nfft']}, and the tensors {fft}: they do not belong together"
                     )
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise KerasepError(f"{path}: not as Open-Unmix writes it ({_line(error)}): repair or remove it") from error
+                raise KerasepError(f"{path}: not as Open-Unmix writes it ({first_line(error)}): repair or remove it") from error
     if "sample_rate" in state:
         told.setdefault("rate", int(state["sample_rate"]))
     if fft == PUBLISHED.fft:
@@ -247,16 +245,11 @@ def _spectrogram(folder: Path, target: str, sizes: dict[str, Any], state: State,
 
 def options_of(sizes: dict[str, Any], spectrogram: Spectrogram) -> dict[str, Any]:
     """Keywords of `kerasep.models.openunmix.openunmix`, those at their defaults left out."""
-    hertz = spectrogram.rate / spectrogram.fft
     options: dict[str, Any] = {"hidden": sizes["hidden"]}
-    if min(spectrogram.bins, int(BANDWIDTH / hertz) + 1) != sizes["seen"]:
-        options["bandwidth"] = (sizes["seen"] - 0.5) * hertz
+    if seen_bins(spectrogram) != sizes["seen"]:
+        options["bandwidth"] = (sizes["seen"] - 0.5) * spectrogram.rate / spectrogram.fft
     if sizes["depth"] != 3:
         options["depth"] = sizes["depth"]
     if not sizes["bidirectional"]:
         options["bidirectional"] = False
     return options
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from kerasep.artifact import sha256
-from kerasep.errors import KerasepError
-from kerasep.importers.imported import Imported
+from kerasep.errors import KerasepError, first_line
+from kerasep.importers.imported import Imported, check_finite
 from kerasep.models import build
+from kerasep.models.spleeter import FILTERS
 from kerasep.training.recipe import RECIPES
 
 TARGETS = {
@@ -57,7 +58,7 @@ def load(source: Path, licence: str | None = None) -> Imported:
     kernels = [tensors.get(f"{_numbered('conv2d', number)}/kernel", np.zeros(0)) for number in range(6)]
     filters = [kernel.shape[-1] for kernel in kernels]
     recipe = RECIPES["spleeter"]
-    if tuple(filters) != (16, 32, 64, 128, 256, 512):
+    if tuple(filters) != FILTERS:
         options["filters"] = filters
     recipe = replace(recipe, options={key: value for key, value in options.items() if value}, epochs=dict.fromkeys(targets, 1))
     network = build("spleeter", recipe.spectrogram, recipe.options, targets)
@@ -146,8 +147,6 @@ def _read(prefix: Path, source: Path) -> Tensors:
         reader = tf.train.load_checkpoint(str(prefix))
         tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise KerasepError(f"{source}: its checkpoint is damaged ({reason}): fetch it again") from error
-    if broken := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
-        raise KerasepError(f"{source}: {broken[0]} holds NaN or infinite numbers: it cannot be used")
+        raise KerasepError(f"{source}: its checkpoint is damaged ({first_line(error)}): fetch it again") from error
+    check_finite(tensors, source)
     return tensors

@@ -63,15 +63,16 @@ def deepconvsep(
     x = Bias(name="horizontal_bias")(horizontal(x))  # (batch, frames - 14, filters)
     inner = (frames - TAPS + 1, filters)
     x = layers.Dense(hidden, activation="relu", name="shared")(layers.Flatten(name="flatten")(x))
+    sources = {t: WIRED_TO[t] if published and WIRED_TO.get(t) in targets else t for t in targets}  # of what comes out
     branches = {}
     for target in targets:
-        if not (published and WIRED_TO.get(target) in targets):
+        if sources[target] == target:
             y = layers.Dense(inner[0] * inner[1], activation="relu", name=f"{target}_dense")(x)
             y = horizontal(layers.Reshape(inner, name=f"{target}_frames")(y), transpose=True)  # (batch, frames, filters)
             branches[target] = vertical(y, transpose=True)  # (batch, frames, bins, 1)
     estimates = []
     for target in targets:
-        y = Bias(scalar=True, name=f"{target}_bias")(branches.get(target, branches.get(WIRED_TO.get(target, target))))
+        y = Bias(scalar=True, name=f"{target}_bias")(branches[sources[target]])
         estimates.append(layers.ReLU(name=f"{target}_relu")(y))
     shares = Shares(name="masks")(estimates)
     outputs = {target: ops.multiply(share, mixture) for target, share in zip(targets, shares, strict=True)}

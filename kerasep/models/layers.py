@@ -56,9 +56,8 @@ class VerticalConvTranspose(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.channels,), initializer="zeros")
 
     def call(self, features):
-        batch, frames, filters = ops.shape(features)
-        kernel = ops.transpose(ops.reshape(self.kernel, (self.bins * self.channels, filters)))
-        flat = ops.matmul(features, kernel) + ops.tile(self.bias, self.bins)
+        batch, frames, _ = ops.shape(features)
+        flat = _vertical_transpose(features, self.kernel) + ops.tile(self.bias, self.bins)
         return ops.reshape(flat, (batch, frames, self.bins, self.channels))
 
     def compute_output_shape(self, input_shape):
@@ -96,10 +95,7 @@ class HorizontalConvTranspose(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
     def call(self, features):
-        kernel = ops.transpose(ops.flip(self.kernel, axis=0), (0, 2, 1))  # (taps, features, filters)
-        if self.padding == "valid":
-            features = ops.pad(features, ((0, 0), (self.taps - 1, self.taps - 1), (0, 0)))
-        return ops.conv(features, kernel, padding=self.padding) + self.bias
+        return _horizontal_transpose(features, self.kernel, self.padding) + self.bias
 
     def compute_output_shape(self, input_shape):
         batch, frames, _ = input_shape
@@ -166,10 +162,8 @@ class TiedVerticalConv(VerticalConv):
     def call(self, inputs, transpose=False):
         if not transpose:
             return super().call(inputs)
-        _, bins, channels, filters = self.kernel.shape
         batch, frames, _ = ops.shape(inputs)
-        flat = ops.matmul(inputs, ops.transpose(ops.reshape(self.kernel, (bins * channels, filters))))
-        return ops.reshape(flat, (batch, frames, bins, channels))
+        return ops.reshape(_vertical_transpose(inputs, self.kernel), (batch, frames, *self.kernel.shape[1:3]))
 
     compute_output_shape = keras.layers.Layer.compute_output_shape  # as `call` has it: there are two
 
@@ -179,7 +173,6 @@ class TiedHorizontalConv(keras.layers.Layer):
     """Conv1D(filters, taps) over frames that also decodes, with the same weights: `layer(features, transpose=True)`.
 
     The transpose, without a bias, takes (batch, frames, filters) to (batch, frames + taps - 1, as many features as went in).
-    As in `HorizontalConvTranspose` it is a plain convolution of the extended input with the kernel turned round in time.
 
     Weights: kernel (taps, features, filters) and bias (filters,), as Conv1D has them.
     """
@@ -197,8 +190,7 @@ class TiedHorizontalConv(keras.layers.Layer):
     def call(self, inputs, transpose=False):
         if not transpose:
             return ops.conv(inputs, self.kernel, padding="valid") + self.bias
-        kernel = ops.transpose(ops.flip(self.kernel, axis=0), (0, 2, 1))
-        return ops.conv(ops.pad(inputs, ((0, 0), (self.taps - 1, self.taps - 1), (0, 0))), kernel, padding="valid")
+        return _horizontal_transpose(inputs, self.kernel, "valid")
 
     def get_config(self) -> dict:
         return super().get_config() | {"filters": self.filters, "taps": self.taps}
@@ -244,3 +236,17 @@ class Shares(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def _vertical_transpose(features, kernel):
+    """(batch, frames, filters) and a kernel (1, bins, channels, filters) to (batch, frames, bins * channels)."""
+    _, bins, channels, filters = kernel.shape
+    return ops.matmul(features, ops.transpose(ops.reshape(kernel, (bins * channels, filters))))
+
+
+def _horizontal_transpose(features, kernel, padding):
+    """(batch, frames, features) and a kernel (taps, filters, features) to (batch, frames, or taps - 1 more, filters)."""
+    taps = kernel.shape[0]
+    if padding == "valid":
+        features = ops.pad(features, ((0, 0), (taps - 1, taps - 1), (0, 0)))
+    return ops.conv(features, ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1)), padding=padding)

@@ -23,6 +23,7 @@ from kerasep.models.layers import Rescale, Standardise
 from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.spectral import Spectrogram
 
+BANDWIDTH = 16000  # Hz
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's batch normalisation; its momentum of 0.1 is Keras' 0.9
 
 
@@ -30,7 +31,7 @@ def openunmix(
     spectrogram: Spectrogram,
     hidden: int = 512,
     depth: int = 3,
-    bandwidth: float = 16000,
+    bandwidth: float = BANDWIDTH,
     bidirectional: bool = True,
     dropout: float = 0.4,
 ) -> keras.Model:
@@ -52,7 +53,7 @@ def openunmix(
         return layers.BatchNormalization(epsilon=EPSILON, momentum=MOMENTUM, name=name)(x)
 
     bins, channels = spectrogram.bins, spectrogram.channels
-    seen = min(bins, int(bandwidth * spectrogram.fft / spectrogram.rate) + 1)
+    seen = seen_bins(spectrogram, bandwidth)
     mixture = keras.Input((None, bins, channels), name="mixture")
     x = mixture[:, :, :seen]
     x = Standardise(trainable=True, name="standardise")(x)
@@ -74,6 +75,11 @@ def openunmix(
     x = layers.Reshape((-1, bins, channels), name="unflatten")(normalised(x, "bn3"))
     mask = layers.ReLU(name="mask")(Rescale(name="rescale")(x))
     return keras.Model(mixture, ops.multiply(mask, mixture), name="openunmix")
+
+
+def seen_bins(spectrogram: Spectrogram, bandwidth: float = BANDWIDTH) -> int:
+    """Bins up to so many Hz."""
+    return min(spectrogram.bins, int(bandwidth * spectrogram.fft / spectrogram.rate) + 1)
 
 
 def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
@@ -114,6 +120,6 @@ def _dense(kernel: np.ndarray, bias: np.ndarray, activation: str) -> keras.layer
     return layer
 
 
-def context(bidirectional: bool = True, **_) -> Context:
+def context(**_) -> Context:
     """An LSTM remembers without a limit. How much a block needs around it was measured: docs/performance.md, "Blocks"."""
     return Context(128, exact=False, stretch=1500)

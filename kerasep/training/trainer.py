@@ -26,7 +26,7 @@ import numpy as np
 
 import kerasep
 from kerasep.dataset import Song, songs
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, first_line
 from kerasep.files import replacing, write_json
 from kerasep.models import build, context
 from kerasep.training import checkpoint, engine
@@ -137,7 +137,7 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
         network = build(recipe.network, recipe.spectrogram, recipe.options, tuple(record["targets"]))
         network.load_weights(run / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
     return record, network
 
@@ -287,12 +287,12 @@ def prepare(
         raise KerasepError(f"recipe {recipe.name}: no epochs for {unknown[0]}: add --set epochs.{unknown[0]}=N")
     if devices > 1 and recipe.batch % devices:
         raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
-    _fits(recipe)
     keras.utils.set_random_seed(seed)
     epochs = max(recipe.epochs[target] for target in targets)
     mixer = Mixer(training, recipe, seed, *engine.host())
     with engine.shared(devices):
         try:
+            _fits(recipe)
             network = _network(recipe, targets)
             loss = LOSSES[recipe.loss](targets, **recipe.loss_options)
         except (TypeError, ValueError) as error:
@@ -307,11 +307,7 @@ def prepare(
 
 def _fits(recipe: Recipe) -> None:
     """Raise KerasepError unless an example has as many frames as the network takes."""
-    try:
-        needed = context(recipe.network, recipe.options)
-    except (TypeError, ValueError) as error:
-        raise KerasepError(f"recipe {recipe.name}: {error}") from error
-    spectrogram = recipe.spectrogram
+    needed, spectrogram = context(recipe.network, recipe.options), recipe.spectrogram
     frames = 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop
     if needed.window and frames != needed.window:
         seconds = ((needed.window - 1) * spectrogram.hop + spectrogram.fft) / spectrogram.rate
