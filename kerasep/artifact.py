@@ -6,6 +6,7 @@ after it. The manifest says everything else that is needed to go from a waveform
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ import numpy as np
 from kerasep.errors import KerasepError
 from kerasep.masking import FILTER_FRAMES
 from kerasep.spectral import Spectrogram
-from kerasep.windows import crossfade, cut
+from kerasep.windows import crossfade, cut, middles
 
 KEY = "kerasep"  # of the manifest among the ONNX file's metadata
 FORMAT = 1
 INPUT = "mixture"
 MASKS = ("none", "ratio", "binary")
 UNCLAIMED = ("shared", "dropped")
+Run = Callable[[np.ndarray], dict[str, np.ndarray]]  # from a batch of magnitudes to each target's
 LEAST = {  # what integers of a manifest may be
     "block_frames": 1,
     "context_frames": 0,
@@ -29,6 +31,8 @@ LEAST = {  # what integers of a manifest may be
     "wiener": 0,
     "window_frames": 0,
     "step_frames": 0,
+    "margin_frames": 0,
+    "batch": 0,
     "filter_frames": 1,
     "parameters": 0,
 }
@@ -54,7 +58,10 @@ class Manifest:
         precision: of the weights.
         window_frames: frames that the graph takes, where it takes no other number of them; 0 where it does. A song is then cut
             into windows, counted from its first frame, the last one filled up with zeros.
-        step_frames: frames from one window to the next. Where windows overlap, each fades in linearly over those before it.
+        step_frames: frames from one window to the next. Where windows overlap, each fades in linearly over those before it,
+            unless there is a margin.
+        margin_frames: frames at both ends of a window that only give context: they overlap, and are dropped.
+        batch: windows that the graph takes at a time, where it takes no other number of them; 0 where it does.
         filter_frames: the Wiener filter's grid (`kerasep.masking.wiener`).
         unclaimed: what ratio masks do with a bin in which no target has any magnitude: "shared" out evenly, or "dropped".
         origin: who made the weights, in a line.
@@ -78,6 +85,8 @@ class Manifest:
     precision: str
     window_frames: int = 0
     step_frames: int = 0
+    margin_frames: int = 0
+    batch: int = 0
     filter_frames: int = FILTER_FRAMES
     unclaimed: str = "shared"
     origin: str = "not stated"
@@ -99,8 +108,12 @@ class Manifest:
             raise ValueError(f"block_frames must be a multiple of {self.filter_frames} and at least context_frames")
         if self.window_frames:
             step = self.step_frames
-            if not 1 <= step <= self.window_frames or self.block_frames % step or self.context_frames % step:
-                raise ValueError("step_frames must be from 1 to window_frames and divide block_frames and context_frames")
+            if self.margin_frames and step + 2 * self.margin_frames != self.window_frames:
+                raise ValueError("step_frames and both margins must make up window_frames")
+            if not 1 <= step <= self.window_frames:
+                raise ValueError("step_frames must be from 1 to window_frames")
+            if not self.margin_frames and (self.block_frames % step or self.context_frames % step):
+                raise ValueError("step_frames must divide block_frames and context_frames")
         if self.unclaimed not in UNCLAIMED:
             raise ValueError(f"unknown unclaimed {self.unclaimed!r}: choose from {', '.join(UNCLAIMED)}")
         check_mask(self.mask, self.exponent)
@@ -175,24 +188,55 @@ class Artifact:
             Each target's magnitudes, float32 (frames, bins, channels). (All of them: ONNX Runtime computes what is not asked
             for as well.)
         """
-        manifest, frames = self.manifest, len(magnitudes)
-        if manifest.window_frames:
-            outputs = self._run(cut(magnitudes, manifest.window_frames, manifest.step_frames))
-            return {target: crossfade(output, manifest.step_frames)[:frames] for target, output in outputs.items()}
-        if frames < manifest.minimum_frames:
-            magnitudes = np.pad(magnitudes, ((0, manifest.minimum_frames - frames), (0, 0), (0, 0)))
-        return {target: output[0, :frames] for target, output in self._run(magnitudes[None]).items()}
+        return predict(self.run, self.manifest, magnitudes)
 
-    def _run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the graph: mixture and each target's estimate float32 (batch, frames, bins, channels), of its own sizes."""
         targets = self.manifest.targets
         return dict(zip(targets, self._session.run(list(targets), {INPUT: mixture}), strict=True))
 
     def _check_graph(self) -> None:
         spectrogram = self.manifest.spectrogram
-        inputs = {node.name: node.shape[2:] for node in self._session.get_inputs()}
+        shape = [self.manifest.batch, self.manifest.window_frames, spectrogram.bins, spectrogram.channels]
+        inputs = {
+            node.name: [size if isinstance(size, int) else 0 for size in node.shape] for node in self._session.get_inputs()
+        }
         outputs = {node.name for node in self._session.get_outputs()}
-        if inputs != {INPUT: [spectrogram.bins, spectrogram.channels]} or outputs != set(self.manifest.targets):
+        if inputs != {INPUT: shape} or outputs != set(self.manifest.targets):
             raise KerasepError(f"{self.path}: its manifest does not describe its graph: export it again")
+
+
+def predict(run: Run, manifest: Manifest, magnitudes: np.ndarray) -> dict[str, np.ndarray]:
+    """A stretch of a song through a network that takes what its manifest says.
+
+    Args:
+        run: from mixture to estimates, all (batch, frames, bins, channels).
+        manifest: says how many frames and how large a batch it takes.
+        magnitudes: of the mixture, float32 (frames, bins, channels).
+
+    Returns:
+        Each target's magnitudes, (frames, bins, channels).
+    """
+    frames, window, step = len(magnitudes), manifest.window_frames, manifest.step_frames
+    missing = max(0, manifest.minimum_frames - frames)
+    batch = cut(magnitudes, window, step) if window else _filled(magnitudes, missing)[None]
+    size = manifest.batch or len(batch)
+    filled = _filled(batch, -len(batch) % size)
+    parts = [run(filled[start : start + size]) for start in range(0, len(filled), size)]
+    estimates = {}
+    for target in manifest.targets:
+        output = parts[0][target] if len(parts) == 1 else np.concatenate([part[target] for part in parts])
+        if manifest.margin_frames:
+            whole = middles(output[: len(batch)], manifest.margin_frames)
+        else:
+            whole = crossfade(output[: len(batch)], step) if window else output[0]
+        estimates[target] = whole[:frames]
+    return estimates
+
+
+def _filled(array: np.ndarray, missing: int) -> np.ndarray:
+    """With so many zeros more along the first axis."""
+    return np.pad(array, ((0, missing), *((0, 0),) * (array.ndim - 1))) if missing else array
 
 
 def sha256(path: Path) -> str:

@@ -1,11 +1,10 @@
 """Trained runs, one per target, to one ONNX file whose equality with Keras was measured."""
 
-import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,118 @@ import onnx
 import onnx.compose
 import tensorflow as tf
 import tf2onnx
+from onnx import helper
 
 import kerasep
-from kerasep.artifact import INPUT, KEY, Artifact, Manifest, sha256
+from kerasep.artifact import INPUT, KEY, Artifact, Manifest, predict, sha256
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import replacing, write_json
+from kerasep.graph import BATCH, FRAMES, merged, tidied
 from kerasep.masking import FILTER_FRAMES
 from kerasep.models import Context, context, folded
 from kerasep.operations import per_second
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import WEIGHTS, load_run
-from kerasep.windows import crossfade, cut
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read
 DEFAULTS = {"exponent": 1.0, "wiener": 0, "licence": "not stated: ask whoever trained it"}
 TOLERANCE = 1e-5  # of max|a - b| / max|b| between ONNX Runtime and Keras
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Trained networks on the same input, in float32: what every file is made from, and measured against.
+
+    Attributes:
+        networks: as they were trained.
+        lean: the same for inference alone, with scaling and normalisation folded into what stands beside them.
+        manifest: of the file to be, without what only the file can tell.
+    """
+
+    networks: tuple[keras.Model, ...]
+    lean: tuple[keras.Model, ...]
+    manifest: Manifest
+
+    def predict(self, magnitudes: np.ndarray) -> dict[str, np.ndarray]:
+        """Keras' own answer to what `kerasep.artifact.Artifact.predict` is asked."""
+        return predict(self.run, self.manifest, magnitudes)
+
+    def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
+        """Estimates of each target for a batch of magnitudes, both float32 (batch, frames, bins, channels)."""
+        outputs = {t: output for network in self.networks for t, output in network(mixture, training=False).items()}
+        return {target: np.asarray(outputs[target]) for target in self.manifest.targets}
+
+
+def freeze(
+    runs: Sequence[Path],
+    name: str,
+    licence: str | None = None,
+    mask: str | None = None,
+    exponent: float | None = None,
+    wiener: int | None = None,
+    frames: int = 0,
+    batch: int = 0,
+) -> Frozen:
+    """Load trained or imported runs, to be one file.
+
+    Args:
+        runs: run folders, each of other targets, on the same spectrogram.
+        name: of the separator.
+        licence: terms of use of the weights, in a line; the run's own by default.
+        mask, exponent, wiener: defaults for separation, see `kerasep.artifact.Manifest`. Where they are not given: what the
+            run says, or else ratio masks without a filter, which for one target alone mean nothing and are left out.
+        frames, batch: that the file is to take, 0 for any.
+
+    Raises:
+        KerasepError: a run cannot be used, or the runs disagree.
+        UsageError: a number of frames that the networks do not take, or that holds no more than their context.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise KerasepError(f"converting runs on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
+    records, networks = _load(runs)
+    recipes = [Recipe.from_json(record["recipe"]) for record in records]
+    spectrogram = recipes[0].spectrogram
+    needed = _context([context(recipe.network, recipe.options) for recipe in recipes], runs)
+    window, step, margin = _windows(needed, frames)
+    targets = tuple(target for record in records for target in record["targets"])
+    grid = FILTER_FRAMES if not step or margin else step * -(-FILTER_FRAMES // step)
+    chosen = {"mask": mask, "exponent": exponent, "wiener": wiener, "licence": licence}
+    names = ", ".join(sorted({recipe.name for recipe in recipes}))
+    defaults: dict[str, Any] = DEFAULTS | {
+        "mask": "ratio" if len(targets) > 1 else "none",
+        "origin": f"kerasep, recipe {names}",
+    }
+    manifest = Manifest(
+        name=name,
+        targets=targets,
+        spectrogram=spectrogram,
+        block_frames=grid * -(-max(needed.stretch, needed.frames) // grid),
+        context_frames=needed.frames,
+        context_exact=needed.exact,
+        minimum_frames=needed.minimum,
+        window_frames=window,
+        step_frames=step,
+        margin_frames=margin,
+        batch=batch,
+        filter_frames=grid,
+        precision="float32",
+        parameters=sum(network.count_params() for network in networks),
+        details={
+            "runs": [_summary(record, run) for record, run in zip(records, runs, strict=True)],
+            "versions": {
+                "kerasep": kerasep.__version__,
+                "python": platform.python_version(),
+                "keras": keras.__version__,
+                "tensorflow": tf.__version__,
+                "tf2onnx": tf2onnx.__version__,
+                "onnx": onnx.__version__,
+            },
+        },
+        **defaults | records[0].get("defaults", {}) | {key: value for key, value in chosen.items() if value is not None},
+    )
+    lean = [folded(recipe.network, spectrogram, network) for recipe, network in zip(recipes, networks, strict=True)]
+    return Frozen(tuple(networks), tuple(lean), manifest)
 
 
 def pack(
@@ -48,9 +143,8 @@ def pack(
 
     Args:
         runs: run folders, each of other targets, on the same spectrogram.
-        licence: terms of use of the weights, in a line; the run's own by default.
-        mask, exponent, wiener: defaults for separation, see `kerasep.artifact.Manifest`. Where they are not given: what the
-            run says, or else ratio masks without a filter, which for one target alone mean nothing and are left out.
+        output: the file.
+        licence, mask, exponent, wiener: see `freeze`.
 
     Returns:
         The manifest.
@@ -61,55 +155,32 @@ def pack(
     """
     if output.suffix != ".onnx":
         raise UsageError(f"{output}: name the artifact .onnx")
-    if keras.backend.backend() != "tensorflow":
-        raise KerasepError(f"packing runs on TensorFlow, not on {keras.backend.backend()}: unset KERAS_BACKEND")
-    records, networks = _load(runs)
-    recipes = [Recipe.from_json(record["recipe"]) for record in records]
-    spectrogram = recipes[0].spectrogram
-    needed = _context([context(recipe.network, recipe.options) for recipe in recipes], runs)
-    targets = tuple(target for record in records for target in record["targets"])
-    grid = FILTER_FRAMES if not needed.step else needed.step * -(-FILTER_FRAMES // needed.step)
-    chosen = {"mask": mask, "exponent": exponent, "wiener": wiener, "licence": licence}
-    names = ", ".join(sorted({recipe.name for recipe in recipes}))
-    defaults: dict[str, Any] = DEFAULTS | {
-        "mask": "ratio" if len(targets) > 1 else "none",
-        "origin": f"kerasep, recipe {names}",
-    }
-    lean = [folded(recipe.network, spectrogram, network) for recipe, network in zip(recipes, networks, strict=True)]
-    graph = to_onnx(lean, spectrogram)
-    manifest = Manifest(
-        name=output.stem,
-        targets=targets,
-        spectrogram=spectrogram,
-        block_frames=grid * -(-needed.stretch // grid),
-        context_frames=needed.frames,
-        context_exact=needed.exact,
-        minimum_frames=needed.minimum,
-        window_frames=needed.window,
-        step_frames=needed.step,
-        filter_frames=grid,
-        precision="float32",
-        parameters=sum(network.count_params() for network in networks),
-        multiply_adds=per_second(graph, spectrogram, needed.window, needed.step),
-        details={
-            "runs": [_summary(record, run) for record, run in zip(records, runs, strict=True)],
-            "versions": {
-                "kerasep": kerasep.__version__,
-                "python": platform.python_version(),
-                "keras": keras.__version__,
-                "tensorflow": tf.__version__,
-                "tf2onnx": tf2onnx.__version__,
-                "onnx": onnx.__version__,
-            },
-        },
-        **defaults | records[0].get("defaults", {}) | {key: value for key, value in chosen.items() if value is not None},
-    )
-    with replacing(output) as partial:
-        _save(graph, manifest, partial)
-        parity = measure_parity(Artifact(partial), networks)
+    frozen = freeze(runs, output.stem, licence, mask, exponent, wiener)
+    graph = to_onnx(frozen.lean, frozen.manifest.spectrogram)
+
+    def measured(artifact: Artifact) -> dict[str, Any]:
+        parity = measure_parity(artifact, frozen)
         if not parity["max_relative_error"] <= TOLERANCE:
             raise KerasepError(f"{output}: ONNX Runtime differs from Keras by {parity['max_relative_error']:.1e}: not written")
-        manifest = replace(manifest, details=manifest.details | {"parity": parity})
+        return {"parity": parity}
+
+    return write(graph, frozen.manifest, output, measured)
+
+
+def write(graph: onnx.ModelProto, manifest: Manifest, output: Path, measure: Callable[[Artifact], dict[str, Any]]) -> Manifest:
+    """Write a graph and its manifest, with what was measured on the file that is written, or, where that raises, nothing.
+
+    Args:
+        graph: what the manifest describes.
+        manifest: without multiply-adds.
+        output: the .onnx file; the manifest goes beside it as .json.
+        measure: from the opened file to more of the manifest's details.
+    """
+    counted = per_second(graph, manifest.spectrogram, manifest.window_frames, manifest.step_frames)
+    manifest = replace(manifest, multiply_adds=counted)
+    with replacing(output) as partial:
+        _save(graph, manifest, partial)
+        manifest = replace(manifest, details=manifest.details | measure(Artifact(partial)))
         _save(graph, manifest, partial)
         beside = manifest.to_json() | {"sha256": sha256(partial), "bytes": partial.stat().st_size}
         output.with_suffix(".json").unlink(missing_ok=True)  # never a new artifact beside an old manifest
@@ -117,45 +188,25 @@ def pack(
     return manifest
 
 
-def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram) -> onnx.ModelProto:
+def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram, frames: int = 0, batch: int = 0) -> onnx.ModelProto:
     """One graph for several networks on the same input, its outputs named by target.
 
-    The batch is dynamic, and so are frames unless the networks take windows.
+    Args:
+        networks: from mixture to a dict of targets.
+        spectrogram: what goes in.
+        frames, batch: that the graph is to take, 0 for any; networks that take windows decide on frames themselves.
     """
-    graphs = [_traced(part, spectrogram) for network in networks for part in _parts(network)]
-    merged = onnx.helper.make_model(
-        onnx.helper.make_graph(
-            [node for graph in graphs for node in graph.node],
-            "separator",
-            list(graphs[0].input),
-            [output for graph in graphs for output in graph.output],
-            _shared(graphs),
-        ),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", OPSET)]),
+    graph = merged([_traced(part, spectrogram, frames, batch) for network in networks for part in _parts(network)])
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(
+        graph,
+        opset_imports=[opset],
+        ir_version=helper.find_min_ir_version_for([opset]),
         producer_name="kerasep",
         producer_version=kerasep.__version__,
     )
-    onnx.checker.check_model(merged, full_check=True)
-    return merged
-
-
-def _shared(graphs: Sequence[onnx.GraphProto]) -> list[onnx.TensorProto]:
-    """All weights, equal ones once, and renamed so in the graphs' nodes.
-
-    What networks do alike, as standardising their input with the same numbers, a runtime then does once.
-    """
-    kept: dict[bytes, onnx.TensorProto] = {}
-    for graph in graphs:
-        names = {}
-        for weight in graph.initializer:
-            anonymous = onnx.TensorProto()
-            anonymous.CopyFrom(weight)
-            anonymous.name = ""
-            names[weight.name] = kept.setdefault(hashlib.sha256(anonymous.SerializeToString()).digest(), weight).name
-        for node in graph.node:
-            node.input[:] = [names.get(name, name) for name in node.input]
-    return list(kept.values())
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _parts(network: keras.Model) -> list[keras.Model]:
@@ -164,29 +215,23 @@ def _parts(network: keras.Model) -> list[keras.Model]:
     return parts if sum(part.count_params() for part in parts) == network.count_params() else [network]
 
 
-def _traced(network: keras.Model, spectrogram: Spectrogram) -> onnx.GraphProto:
-    """A network's graph. All names in it but those of input and outputs begin with its targets."""
-    window = network.input_shape[1]
-    signature = [tf.TensorSpec((None, window, spectrogram.bins, spectrogram.channels), tf.float32, name=INPUT)]
+def _traced(network: keras.Model, spectrogram: Spectrogram, frames: int, batch: int) -> onnx.GraphProto:
+    """A network's graph. All names in it but those of input and outputs begin with its target's, or the network's."""
+    frames = network.input_shape[1] or frames
+    shape = (batch or BATCH, frames or FRAMES, spectrogram.bins, spectrogram.channels)
+    signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
 
     @tf.function(input_signature=signature)
     def function(mixture):
         return network(mixture, training=False)
 
     traced, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
-    prefix = "-".join(network.output) + "/"
+    prefix = (network.name if len(network.output) > 1 else next(iter(network.output))) + "/"
     graph = onnx.compose.add_prefix_graph(traced.graph, prefix, rename_inputs=False, rename_outputs=False)
-    for value in (*graph.input, *graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        dimensions[0].dim_param = "batch"
-        if window is None:
-            dimensions[1].dim_param = "frames"
-        else:
-            dimensions[1].dim_value = window
-    return graph
+    return tidied(graph, batch, frames)
 
 
-def measure_parity(artifact: Artifact, networks: Sequence[keras.Model]) -> dict[str, Any]:
+def measure_parity(artifact: Artifact, frozen: Frozen) -> dict[str, Any]:
     """The largest max|onnx - keras| / max|keras| over targets, on noise with music's slope, at several lengths."""
     random = np.random.default_rng(0)
     manifest = artifact.manifest
@@ -197,10 +242,7 @@ def measure_parity(artifact: Artifact, networks: Sequence[keras.Model]) -> dict[
         slope = 100 / (1 + np.arange(manifest.spectrogram.bins))[:, None]
         magnitudes = (random.rayleigh(size=shape) * slope).astype(np.float32)
         outputs = artifact.predict(magnitudes)
-        batch = cut(magnitudes, window, manifest.step_frames) if window else magnitudes[None]
-        expectations = {t: e for network in networks for t, e in network(batch, training=False).items()}
-        for target, output in expectations.items():
-            expected = crossfade(np.asarray(output), manifest.step_frames) if window else np.asarray(output)[0]
+        for target, expected in frozen.predict(magnitudes).items():
             error = float(np.abs(outputs[target] - expected).max() / max(float(np.abs(expected).max()), 1e-12))
             worst = max(worst, error)
     return {"max_relative_error": worst, "frames": list(lengths)}
@@ -237,6 +279,17 @@ def _context(contexts: Sequence[Context], runs: Sequence[Path]) -> Context:
     )
 
 
+def _windows(needed: Context, frames: int) -> tuple[int, int, int]:
+    """Window, step and margin of a file that is to take so many frames, 0 for any."""
+    if not frames or frames == needed.window:
+        return needed.window, needed.step, 0
+    if needed.window:
+        raise UsageError(f"--frames {frames}: these networks take {needed.window} frames and no other number")
+    if frames <= 2 * needed.frames:
+        raise UsageError(f"--frames {frames}: {2 * needed.frames} of them are context: give more")
+    return frames, frames - 2 * needed.frames, needed.frames
+
+
 def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     kept = {
         key: record[key] for key in ("targets", "recipe", "seed", "parameters", "best", "started", "files") if key in record
@@ -247,5 +300,5 @@ def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
 
 
 def _save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    onnx.helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json())})
+    helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json())})
     onnx.save(graph, path)

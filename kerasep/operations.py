@@ -21,18 +21,19 @@ def per_second(graph: onnx.ModelProto, spectrogram: Spectrogram, window: int = 0
 
 
 def count(graph: onnx.ModelProto, frames: int) -> int:
-    """Multiply-adds of one run on so many frames."""
+    """Multiply-adds of one run on so many frames, for each of its batch."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(graph)
     del fixed.graph.value_info[:]
+    batch = fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
     for value in (*fixed.graph.input, *fixed.graph.output):
         dimensions = value.type.tensor_type.shape.dim
-        dimensions[0].dim_value, dimensions[1].dim_value = 1, frames
+        dimensions[0].dim_value, dimensions[1].dim_value = batch, frames
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         shapes[value.name] = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-    return sum(_of_node(node, shapes) for node in inferred.node)
+    return sum(_of_node(node, shapes) for node in inferred.node) // batch
 
 
 def _of_node(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:

@@ -39,3 +39,17 @@ def crossfade(windows: np.ndarray, step: int) -> np.ndarray:
         place[:overlap] += fade * (window[:overlap] - place[:overlap])
         place[overlap:frames] = window[overlap:]
     return whole
+
+
+def middles(windows: np.ndarray, margin: int) -> np.ndarray:
+    """One spectrogram from windows that overlap by two margins, without the margins but for the first and the last.
+
+    Args:
+        windows: (windows, frames, bins, channels).
+
+    Returns:
+        (frames, bins, channels), as many as the windows cover.
+    """
+    frames = windows.shape[1]
+    inner = windows[:, margin : frames - margin].reshape(-1, *windows.shape[2:])
+    return np.concatenate([windows[0, :margin], inner, windows[-1, frames - margin :]])

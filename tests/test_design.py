@@ -32,7 +32,8 @@ ALLOWED = {  # room: the rooms it may import
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},
     "operations": {"spectral"},
-    "conversion": SIGNAL | {"artifact", "windows", "models", "training", "operations"},
+    "graph": {"errors"},
+    "conversion": SIGNAL | {"artifact", "graph", "models", "training", "operations"},
     "importers": SIGNAL | {"artifact", "models", "training", "conversion", "importers"},
     "cli": SCORE | {"training", "conversion", "importers"},
     "__init__": {"zoo", "separator"},
@@ -43,6 +44,7 @@ MAY_BE_HEAVY = {
     "models": {"keras"},
     "training": {"keras", "tensorflow", "jax"},
     "operations": {"onnx"},
+    "graph": {"onnx"},
     "conversion": {"keras", "tensorflow", "tf2onnx", "onnx"},
     "importers": {"keras", "tensorflow", "torch"},
 }

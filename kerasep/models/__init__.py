@@ -27,7 +27,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "conv": Network(conv.conv, conv.context),
+    "conv": Network(conv.conv, conv.context, fold=conv.fold),
     "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.context, joint=True),
     "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold),
     "spleeter": Network(spleeter.spleeter, spleeter.context, joint=True),

@@ -17,6 +17,7 @@ Where this departs from the listing in annex A, which does not run:
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from kerasep.models.context import Context
@@ -24,6 +25,7 @@ from kerasep.models.layers import HorizontalConvTranspose, Standardise, Vertical
 from kerasep.spectral import Spectrogram
 
 TAPS = 15
+EPSILON = 1e-5
 
 
 def conv(
@@ -57,7 +59,7 @@ def conv(
 
     def activate(x, name):
         if batch_norm:
-            x = layers.BatchNormalization(epsilon=1e-5, momentum=0.95, name=f"{name}_norm")(x)
+            x = layers.BatchNormalization(epsilon=EPSILON, momentum=0.95, name=f"{name}_norm")(x)
         return layers.ReLU(name=f"{name}_relu")(x)
 
     mixture = keras.Input((None, spectrogram.bins, spectrogram.channels), name="mixture")
@@ -71,6 +73,45 @@ def conv(
     x = activate(HorizontalConvTranspose(vertical, TAPS, padding, name="d1")(x), "d1")  # (batch, frames, vertical)
     mask = layers.ReLU(name="mask")(VerticalConvTranspose(spectrogram.bins, spectrogram.channels, name="d2")(x))
     return keras.Model(mixture, ops.multiply(mask, mixture), name="conv")
+
+
+def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
+    """The same network for inference alone: standardising and batch normalisation as part of the layers beside them.
+
+    As layers of their own they pass over every bin of every frame, which takes longer than the network's arithmetic.
+    """
+    by_name = {layer.name: layer for layer in network.layers}
+
+    def numbers(name: str) -> list[np.ndarray]:
+        return [np.asarray(weight, np.float64) for weight in by_name[name].get_weights()]
+
+    weights = {name: numbers(name) for name in ("c1", "c2", "fc1", "fc2", "d1", "d2")}
+    power = by_name["standardise"].power if "standardise" in by_name else 1.0
+    if "standardise" in by_name and power == 1.0:
+        mean, scale = (weight[:, None, None] for weight in numbers("standardise"))  # (bins, 1, 1)
+        kernel, bias = weights["c1"]  # (1, bins, channels, filters)
+        weights["c1"] = [kernel * scale, bias - np.sum(mean * scale * kernel[0], axis=(0, 1))]
+    for name in ("c1", "c2", "fc1", "fc2", "d1"):
+        if f"{name}_norm" in by_name:
+            gamma, beta, mean, variance = numbers(f"{name}_norm")
+            factor = gamma / np.sqrt(variance + EPSILON)
+            kernel, bias = weights[name]
+            outputs = factor[:, None] if name == "d1" else factor  # d1 is a transposed convolution: its kernel ends with inputs
+            weights[name] = [kernel * outputs, (bias - mean) * factor + beta]
+    lean = conv(
+        spectrogram,
+        vertical=by_name["c1"].filters,
+        horizontal=by_name["c2"].filters,
+        hidden=by_name["fc1"].units,
+        standardise=power != 1.0,
+        power=power,
+        padding=by_name["c2"].padding,
+    )
+    if power != 1.0:
+        lean.get_layer("standardise").set_weights(numbers("standardise"))
+    for name, values in weights.items():
+        lean.get_layer(name).set_weights(values)
+    return lean
 
 
 def context(padding: str = "valid", **_) -> Context:
