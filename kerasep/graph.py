@@ -18,11 +18,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from kerasep.errors import KerasepError
 
-BATCH, FRAMES = 101, 10007  # to trace for where they are to be free: primes that no layer has as its size
+# To trace for where they are to be free: primes that no layer has as its size. TensorFlow computes what it can in advance at
+# these sizes: ten times as much takes ten times as long.
+BATCH, FRAMES = 29, 1009
 
 
 class Graph:
@@ -102,7 +104,7 @@ def tidied(graph: GraphProto, batch: int, frames: int) -> GraphProto:
     _convolutions(work)
     _recurrences(work)
     work = Graph(work.finished())
-    _free(work, {BATCH: not batch, FRAMES: not frames})
+    _free(work, [marker for marker, number in ((BATCH, batch), (FRAMES, frames)) if not number])
     tidy = work.finished()
     for value in (*tidy.input, *tidy.output):
         dimensions = value.type.tensor_type.shape.dim
@@ -116,7 +118,7 @@ def tidied(graph: GraphProto, batch: int, frames: int) -> GraphProto:
 
 def merged(graphs: Sequence[GraphProto]) -> GraphProto:
     """Graphs side by side on the same inputs, as one in which nothing equal is stored or computed twice."""
-    constants: dict[bytes, onnx.TensorProto] = {}
+    constants: dict[bytes, TensorProto] = {}
     made: dict[bytes, Sequence[str]] = {}
     outputs = [output for graph in graphs for output in graph.output]
     kept = {output.name for output in outputs}
@@ -124,7 +126,7 @@ def merged(graphs: Sequence[GraphProto]) -> GraphProto:
     for graph in graphs:
         names: dict[str, str] = {}
         for tensor in graph.initializer:
-            anonymous = onnx.TensorProto()
+            anonymous = TensorProto()
             anonymous.CopyFrom(tensor)
             anonymous.name = ""
             names[tensor.name] = constants.setdefault(_digest(anonymous), tensor).name
@@ -143,7 +145,7 @@ def merged(graphs: Sequence[GraphProto]) -> GraphProto:
     return helper.make_graph(nodes, "separator", list(graphs[0].input), outputs, list(constants.values()))
 
 
-def _name(nodes: Sequence[NodeProto], constants: Iterable[onnx.TensorProto], fixed: set[str]) -> None:
+def _name(nodes: Sequence[NodeProto], constants: Iterable[TensorProto], fixed: set[str]) -> None:
     """Short names, the same whenever the graph is: TARGET/conv2 for a node and its output, TARGET/conv2/1 for its constant."""
     counts: Counter[str] = Counter()
     names = {name: name for name in fixed} | {"": ""}
@@ -268,26 +270,21 @@ def _directions(work: Graph, hidden: str) -> None:
             work.replace(node.output[0], both)
 
 
-def _free(work: Graph, free: dict[int, bool]) -> None:
-    """Shapes for any batch or number of frames."""
-    markers = [marker for marker, wanted in free.items() if wanted]
-    for node in work.nodes:
-        for place, name in enumerate(node.input):
-            tensor = work.constants.get(name)
-            if tensor is None or tensor.data_type != onnx.TensorProto.INT64 or not markers:
-                continue
-            values = work.value(name)
-            if node.op_type == "Reshape":
-                given = work.shapes[node.input[0]]
-                values = list(work.shapes[node.output[0]])
-                same = [a == b for a, b in zip(given, values, strict=False)]
-                leading = same.index(False) if False in same else len(same)
-                values = [0] * leading + values[leading:]
-                loose = [i for i, number in enumerate(values) if number and any(number % marker == 0 for marker in markers)]
-                if len(loose) == 1:
-                    values[loose[0]] = -1
-                node.input[place] = work.constant(f"{node.output[0]}_shape", np.array(values, np.int64))
-            if any(number and number % marker == 0 for number in values for marker in markers):
-                raise KerasepError(
-                    f"{node.name}: depends on the number of frames or the batch: fix them with --frames or --batch"
-                )
+def _free(work: Graph, markers: Sequence[int]) -> None:
+    """Shapes in which the numbers a graph was traced for are free."""
+    for node in work.nodes if markers else ():
+        whole = [name for name in node.input if name in work.constants and work.constants[name].data_type == TensorProto.INT64]
+        if node.op_type == "Reshape":
+            given, wanted = work.shapes[node.input[0]], work.shapes[node.output[0]]
+            same = [a == b for a, b in zip(given, wanted, strict=False)]
+            leading = same.index(False) if False in same else len(same)
+            values = [0] * leading + list(wanted[leading:])  # 0: as it comes
+            loose = [place for place, number in enumerate(values) if number and any(number % marker == 0 for marker in markers)]
+            if len(loose) == 1:
+                values[loose[0]] = -1  # whatever it is
+            node.input[1] = work.constant(f"{node.output[0]}_shape", np.array(values, np.int64))
+            fits = len(loose) < 2
+        else:
+            fits = not {number for name in whole for number in work.value(name)} & set(markers)
+        if not fits:
+            raise KerasepError(f"{node.name} depends on the number of frames or the batch: fix both, with --frames and --batch")
