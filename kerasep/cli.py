@@ -22,6 +22,7 @@ from kerasep.artifact import MASKS, Manifest
 from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError
 from kerasep.separator import Separator
+from kerasep.usage import usage
 from kerasep.zoo import DEFAULT, load, summaries
 
 
@@ -136,8 +137,9 @@ def models(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     artifact = load(arguments.model)
-    size = {"bytes": artifact.path.stat().st_size}
-    print(json.dumps(artifact.manifest.to_json() | size, indent=1, ensure_ascii=False))
+    manifest = artifact.manifest
+    more = {"usage": usage(manifest), "bytes": artifact.path.stat().st_size}
+    print(json.dumps(manifest.to_json() | more, indent=1, ensure_ascii=False))
     return 0
 
 

@@ -30,6 +30,7 @@ from kerasep.operations import per_second
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import WEIGHTS, load_run
+from kerasep.usage import usage
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read
 DEFAULTS = {"exponent": 1.0, "wiener": 0, "licence": "not stated: ask whoever trained it"}
@@ -175,6 +176,7 @@ def write(graph: onnx.ModelProto, manifest: Manifest, output: Path, measure: Cal
         manifest: without multiply-adds.
         output: the .onnx file; the manifest goes beside it as .json.
         measure: from the opened file to more of the manifest's details.
+        more: for the manifest beside the file alone.
     """
     counted = per_second(graph, manifest.spectrogram, manifest.window_frames, manifest.step_frames)
     manifest = replace(manifest, multiply_adds=counted)
@@ -182,7 +184,7 @@ def write(graph: onnx.ModelProto, manifest: Manifest, output: Path, measure: Cal
         _save(graph, manifest, partial)
         manifest = replace(manifest, details=manifest.details | measure(Artifact(partial)))
         _save(graph, manifest, partial)
-        beside = manifest.to_json() | {"sha256": sha256(partial), "bytes": partial.stat().st_size}
+        beside = manifest.to_json() | {"usage": usage(manifest), "sha256": sha256(partial), "bytes": partial.stat().st_size} | more
         output.with_suffix(".json").unlink(missing_ok=True)  # never a new artifact beside an old manifest
     write_json(output.with_suffix(".json"), beside)
     return manifest
@@ -300,5 +302,5 @@ def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
 
 
 def _save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
-    helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json())})
+    helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json() | {"usage": usage(manifest)})})
     onnx.save(graph, path)

@@ -32,10 +32,11 @@ ALLOWED = {  # room: the rooms it may import
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},
     "operations": {"spectral"},
+    "usage": {"artifact", "spectral"},
     "graph": {"errors"},
-    "conversion": SIGNAL | {"artifact", "graph", "models", "training", "operations"},
+    "conversion": SIGNAL | {"artifact", "usage", "graph", "models", "training", "operations"},
     "importers": SIGNAL | {"artifact", "models", "training", "conversion", "importers"},
-    "cli": SCORE | {"training", "conversion", "importers"},
+    "cli": SCORE | {"usage", "training", "conversion", "importers"},
     "__init__": {"zoo", "separator"},
     "__main__": {"cli"},
 }

@@ -1,0 +1,80 @@
+"""What to feed a separator's graph and what comes out, in words and formulas: a manifest for readers who don't have kerasep."""
+
+from typing import Any
+
+from kerasep.artifact import INPUT, Manifest
+from kerasep.spectral import WINDOWS, Spectrogram
+
+EDGES = {
+    "reflect": "its reflection, without repeating the first and the last sample",
+    "zeros": "zeros",
+    "window": "zeros",
+}
+
+
+def usage(manifest: Manifest) -> dict[str, Any]:
+    """A manifest's `usage`: names, types and shapes of the graph's tensors, and sentences that say how to run it."""
+    spectrogram = manifest.spectrogram
+    shape = [manifest.batch or "batch", manifest.window_frames or "frames", spectrogram.bins, spectrogram.channels]
+    tensor = {"type": "float32", "shape": shape}
+    return {
+        "inputs": {INPUT: tensor},
+        "outputs": dict.fromkeys(manifest.targets, tensor),
+        "feed": _feed(spectrogram),
+        "frames": _frames(manifest),
+        "take": _take(manifest),
+    }
+
+
+def _feed(spectrogram: Spectrogram) -> str:
+    fft, hop = spectrogram.fft, spectrogram.hop
+    terms = [f"{a:g} cos({2 * k} pi n / {fft})" if k else f"{a:g}" for k, a in enumerate(WINDOWS[spectrogram.window])]
+    window = terms[0] + "".join(f" {'+-'[k % 2]} {term}" for k, term in enumerate(terms) if k)
+    channels = "both channels" if spectrogram.channels == 2 else "the mean of all channels"
+    return (
+        f"{INPUT}: magnitudes of the short-time Fourier transform of {channels} of audio at {spectrogram.rate} Hz, full scale at 1, "
+        f"axes batch, frames, bins, channels. Put {spectrogram.start} samples before the signal and {spectrogram.end} after it: "
+        f"{EDGES[spectrogram.padding]}. Frame t is samples {hop} t to {hop} t + {fft - 1} of that, each times the window "
+        f"w(n) = {window}; its {fft}-point transform, not scaled, gives bins 0 to {fft // 2}."
+    )
+
+
+def _frames(manifest: Manifest) -> str:
+    context, window, step = manifest.context_frames, manifest.window_frames, manifest.step_frames
+    if not window:
+        more = f" At least {manifest.minimum_frames}: fill up with zeros after the last." if manifest.minimum_frames > 1 else ""
+        exact = "depends on" if manifest.context_exact else "needs, as was measured,"
+        return (
+            f"Any number of frames.{more} A frame's estimate {exact} {context} frames to either side: a long song can be run in "
+            f"blocks, each with {context} frames of its neighbours around it, whose estimates are dropped."
+        )
+    cut = f"Exactly {window} frames: cut a song into windows {step} frames apart, the first from its first frame, the last "
+    cut += "filled up with zeros."
+    if manifest.margin_frames:
+        margin = manifest.margin_frames
+        return f"{cut} Of each window drop the first and last {margin} estimates, but keep the song's first {margin} and last ones."
+    if step < window:
+        overlap = window - step
+        return (
+            f"{cut} Put estimates together in order: over the {overlap} frames that a window shares with what is there, its "
+            f"share rises linearly from 0 in the first to 1 in the last."
+        )
+    return cut
+
+
+def _take(manifest: Manifest) -> str:
+    spectrogram, count = manifest.spectrogram, len(manifest.targets)
+    power = "" if manifest.exponent == 1 else f" ** {manifest.exponent:g}"
+    nothing = f"1/{count}" if manifest.unclaimed == "shared" else "0"
+    gains = {
+        "none": "the target's gain is its estimate over the mixture's magnitude (0 where that is 0)",
+        "ratio": f"a target's gain is its estimate{power} over the sum of all targets' estimates{power} ({nothing} where that is 0)",
+        "binary": "a target's gain is 1 where its estimate is the largest, else 0",
+    }[manifest.mask]
+    wiener = f" (By default kerasep runs {manifest.wiener} iteration(s) of a Wiener filter on that.)" if manifest.wiener else ""
+    return (
+        f"Each output is a target's magnitudes, axes as the input's. For a stem, {gains}; multiply the mixture's complex "
+        f"transform by the gain{wiener}; transform each frame back, times the window again; add frames up {spectrogram.hop} "
+        f"samples apart; divide by the sum of the squared windows; drop the first {spectrogram.start} samples and what lies "
+        "beyond the signal."
+    )
