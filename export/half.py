@@ -2,16 +2,61 @@
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto, helper, numpy_helper
-from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_half(model: ModelProto) -> ModelProto:
     """A float32 graph in float16. What `fragile` names stays float32."""
-    copy = ModelProto.FromString(model.SerializeToString())  # the converter changes what it is given
-    return convert_float_to_float16(copy, keep_io_types=True, node_block_list=fragile(model))
+    copy = ModelProto.FromString(model.SerializeToString())
+    graph = copy.graph
+    kept = set(fragile(model))
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    whole = {tensor.name for tensor in graph.initializer if tensor.name not in constants}
+    outputs = {value.name for value in graph.output}
+    is_half: dict[str, bool] = {value.name: False for value in graph.input}  # of every tensor that is not constant
+    nodes: list[NodeProto] = []
+    casts: set[str] = set()  # tensors that there are in their other precision too
+
+    def taken(name: str, half: bool) -> str:
+        """The name under which a node finds a tensor in its own precision."""
+        if not name or name in whole:
+            return name
+        if name in constants:
+            if half and f"{name}/half" not in casts:
+                values = numpy_helper.to_array(constants[name]).astype(np.float16)
+                graph.initializer.append(numpy_helper.from_array(values, f"{name}/half"))
+                casts.add(f"{name}/half")
+            return f"{name}/half" if half else name
+        if is_half[name] == half:
+            return name
+        other = f"{name}/{'half' if half else 'float'}"
+        if other not in casts:
+            casts.add(other)
+            nodes.append(_cast(name, other, TensorProto.FLOAT16 if half else TensorProto.FLOAT))
+        return other
+
+    for node in graph.node:
+        half = node.name not in kept
+        node.input[:] = [taken(name, half) for name in node.input]
+        nodes.append(node)
+        for place, name in enumerate(node.output):
+            is_half[name] = half
+            if half and name in outputs:
+                node.output[place] = f"{name}/half"
+                nodes.append(_cast(f"{name}/half", name, TensorProto.FLOAT))
+                is_half[name] = False
+    del graph.node[:]
+    graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    return copy
+
+
+def _cast(name: str, other: str, kind: int) -> NodeProto:
+    return helper.make_node("Cast", [name], [other], name=f"{name} to {other}", to=kind)
 
 
 def fragile(model: ModelProto) -> list[str]:
@@ -53,8 +98,8 @@ def as_hardware(model: ModelProto) -> ModelProto:
         for place, name in enumerate(node.output):
             if name in halves:
                 node.output[place] = f"{name}/exact"
-                nodes.append(helper.make_node("Cast", [f"{name}/exact"], [f"{name}/half"], to=TensorProto.FLOAT16))
-                nodes.append(helper.make_node("Cast", [f"{name}/half"], [name], to=TensorProto.FLOAT))
+                nodes.append(_cast(f"{name}/exact", f"{name}/rounded", TensorProto.FLOAT16))
+                nodes.append(_cast(f"{name}/rounded", name, TensorProto.FLOAT))
     del graph.node[:]
     graph.node.extend(nodes)
     return copy

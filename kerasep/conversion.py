@@ -165,26 +165,37 @@ def pack(
             raise KerasepError(f"{output}: ONNX Runtime differs from Keras by {parity['max_relative_error']:.1e}: not written")
         return {"parity": parity}
 
-    return write(graph, frozen.manifest, output, measured)
+    return write(graph, counted(frozen.manifest, graph), output, measured)
 
 
-def write(graph: onnx.ModelProto, manifest: Manifest, output: Path, measure: Callable[[Artifact], dict[str, Any]]) -> Manifest:
+def counted(manifest: Manifest, graph: onnx.ModelProto) -> Manifest:
+    """A manifest with the multiply-adds of its float32 graph."""
+    operations = per_second(graph, manifest.spectrogram, manifest.window_frames, manifest.step_frames)
+    return replace(manifest, multiply_adds=operations)
+
+
+def write(
+    graph: onnx.ModelProto,
+    manifest: Manifest,
+    output: Path,
+    measure: Callable[[Artifact], dict[str, Any]],
+    **more: Any,
+) -> Manifest:
     """Write a graph and its manifest, with what was measured on the file that is written, or, where that raises, nothing.
 
     Args:
         graph: what the manifest describes.
-        manifest: without multiply-adds.
+        manifest: the graph's.
         output: the .onnx file; the manifest goes beside it as .json.
         measure: from the opened file to more of the manifest's details.
         more: for the manifest beside the file alone.
     """
-    counted = per_second(graph, manifest.spectrogram, manifest.window_frames, manifest.step_frames)
-    manifest = replace(manifest, multiply_adds=counted)
     with replacing(output) as partial:
-        _save(graph, manifest, partial)
+        save(graph, manifest, partial)
         manifest = replace(manifest, details=manifest.details | measure(Artifact(partial)))
-        _save(graph, manifest, partial)
-        beside = manifest.to_json() | {"usage": usage(manifest), "sha256": sha256(partial), "bytes": partial.stat().st_size} | more
+        save(graph, manifest, partial)
+        size = {"sha256": sha256(partial), "bytes": partial.stat().st_size}
+        beside = manifest.to_json() | {"usage": usage(manifest)} | size | more
         output.with_suffix(".json").unlink(missing_ok=True)  # never a new artifact beside an old manifest
     write_json(output.with_suffix(".json"), beside)
     return manifest
@@ -245,9 +256,13 @@ def measure_parity(artifact: Artifact, frozen: Frozen) -> dict[str, Any]:
         magnitudes = (random.rayleigh(size=shape) * slope).astype(np.float32)
         outputs = artifact.predict(magnitudes)
         for target, expected in frozen.predict(magnitudes).items():
-            error = float(np.abs(outputs[target] - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-            worst = max(worst, error)
+            worst = max(worst, relative_error(outputs[target], expected))
     return {"max_relative_error": worst, "frames": list(lengths)}
+
+
+def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
+    """max|a - b| / max|b|."""
+    return float(np.abs(output - expected).max() / max(float(np.abs(expected).max()), 1e-12))
 
 
 def _load(runs: Sequence[Path]) -> tuple[list[dict[str, Any]], list[keras.Model]]:
@@ -301,6 +316,7 @@ def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
     return kept | {"songs": songs, "seconds": round(seconds), "weights_sha256": sha256(run / WEIGHTS)}
 
 
-def _save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
+    """Write a graph with its manifest inside."""
     helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json() | {"usage": usage(manifest)})})
     onnx.save(graph, path)

@@ -32,10 +32,10 @@ def _feed(spectrogram: Spectrogram) -> str:
     window = terms[0] + "".join(f" {'+-'[k % 2]} {term}" for k, term in enumerate(terms) if k)
     channels = "both channels" if spectrogram.channels == 2 else "the mean of all channels"
     return (
-        f"{INPUT}: magnitudes of the short-time Fourier transform of {channels} of audio at {spectrogram.rate} Hz, full scale at 1, "
-        f"axes batch, frames, bins, channels. Put {spectrogram.start} samples before the signal and {spectrogram.end} after it: "
-        f"{EDGES[spectrogram.padding]}. Frame t is samples {hop} t to {hop} t + {fft - 1} of that, each times the window "
-        f"w(n) = {window}; its {fft}-point transform, not scaled, gives bins 0 to {fft // 2}."
+        f"{INPUT}: magnitudes of the short-time Fourier transform of {channels} of audio at {spectrogram.rate} Hz, full scale "
+        f"at 1, axes batch, frames, bins, channels. Put {spectrogram.start} samples before the signal and {spectrogram.end} "
+        f"after it: {EDGES[spectrogram.padding]}. Frame t is samples {hop} t to {hop} t + {fft - 1} of that, each times "
+        f"the window w(n) = {window}; its {fft}-point transform, not scaled, gives bins 0 to {fft // 2}."
     )
 
 
@@ -45,14 +45,14 @@ def _frames(manifest: Manifest) -> str:
         more = f" At least {manifest.minimum_frames}: fill up with zeros after the last." if manifest.minimum_frames > 1 else ""
         exact = "depends on" if manifest.context_exact else "needs, as was measured,"
         return (
-            f"Any number of frames.{more} A frame's estimate {exact} {context} frames to either side: a long song can be run in "
-            f"blocks, each with {context} frames of its neighbours around it, whose estimates are dropped."
+            f"Any number of frames.{more} A frame's estimate {exact} {context} frames to either side: a long song can be run "
+            f"in blocks, each with {context} frames of its neighbours around it, whose estimates are dropped."
         )
     cut = f"Exactly {window} frames: cut a song into windows {step} frames apart, the first from its first frame, the last "
     cut += "filled up with zeros."
     if manifest.margin_frames:
         margin = manifest.margin_frames
-        return f"{cut} Of each window drop the first and last {margin} estimates, but keep the song's first {margin} and last ones."
+        return f"{cut} Of each window drop the first and last {margin} estimates, but keep those of the song's own ends."
     if step < window:
         overlap = window - step
         return (
@@ -68,7 +68,7 @@ def _take(manifest: Manifest) -> str:
     nothing = f"1/{count}" if manifest.unclaimed == "shared" else "0"
     gains = {
         "none": "the target's gain is its estimate over the mixture's magnitude (0 where that is 0)",
-        "ratio": f"a target's gain is its estimate{power} over the sum of all targets' estimates{power} ({nothing} where that is 0)",
+        "ratio": f"a target's gain is its estimate{power} over the sum of all targets'{power} ({nothing} where that is 0)",
         "binary": "a target's gain is 1 where its estimate is the largest, else 0",
     }[manifest.mask]
     wiener = f" (By default kerasep runs {manifest.wiener} iteration(s) of a Wiener filter on that.)" if manifest.wiener else ""

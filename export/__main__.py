@@ -1,0 +1,57 @@
+"""python -m export RUN... --output DIR: files for ONNX Runtime, each verified before it is written."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from export.exporting import FORMATS, PRECISIONS, export
+from kerasep.errors import KerasepError, UsageError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m export", description="Export trained or imported runs to files to deploy.")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, each of other targets")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--name", help="of the files (default: the network's)")
+    parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: onnx)")
+    parser.add_argument(
+        "--precision", nargs="+", default=["float32"], metavar="P", help=f"{', '.join(PRECISIONS)} (default: float32)"
+    )
+    parser.add_argument("--frames", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
+    parser.add_argument("--batch", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: to calibrate int8, and to say what is lost in SDR")
+    parser.add_argument("--licence", help="terms of use of the weights, in a line (default: the run's own)")
+    given = parser.parse_args()
+    try:
+        for path in export(
+            given.runs,
+            given.output,
+            name=given.name,
+            formats=given.format,
+            precisions=given.precision,
+            frames=_number("--frames", given.frames),
+            batch=_number("--batch", given.batch),
+            root=given.root,
+            licence=given.licence,
+        ):
+            print(path)
+    except KerasepError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+def _number(option: str, text: str) -> int:
+    """A positive number, or 0 for "dynamic"."""
+    if text == "dynamic":
+        return 0
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise UsageError(f"{option} {text}: give a positive number, or dynamic")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

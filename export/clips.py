@@ -1,0 +1,68 @@
+"""Music to calibrate and to verify on: MUSDB18's songs, or, without them, the demo song."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from kerasep import demo
+from kerasep.artifact import Manifest
+from kerasep.dataset import SOURCES, SUMS, Song, songs
+from kerasep.spectral import stft
+from kerasep.windows import cut
+
+SECONDS = 10  # from the middle of each song
+CALIBRATION = 8  # training songs that int8 is calibrated on
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Music to separate.
+
+    Attributes:
+        name: of the song.
+        rate: in Hz.
+        mixture: float32 (samples, channels).
+        stems: the true ones, and sums of them, where they are known.
+    """
+
+    name: str
+    rate: int
+    mixture: np.ndarray
+    stems: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def to_verify(root: Path | None) -> list[Clip]:
+    """The test songs under a root, with their stems; or the demo song without."""
+    if root is None:
+        return [Clip("demo", demo.RATE, np.sum(list(demo.render().values()), axis=0))]
+    return [_clip(song, (*SOURCES, *SUMS)) for song in songs(root, "test", progress=True)]
+
+
+def to_calibrate(root: Path, manifest: Manifest) -> list[np.ndarray]:
+    """Magnitudes of some training songs, as the separator's graph takes them: float32 (batch, frames, bins, channels)."""
+    found = songs(root, "train", progress=True)
+    chosen = found[:: max(1, len(found) // CALIBRATION)][:CALIBRATION]
+    clips = [magnitudes(_clip(song, ()), manifest) for song in chosen]
+    if not manifest.window_frames:
+        return [clip[None] for clip in clips]
+    windows = np.concatenate([cut(clip, manifest.window_frames, manifest.window_frames) for clip in clips])
+    return list(
+        windows[: len(windows) // manifest.batch * manifest.batch].reshape(-1, manifest.batch, *windows.shape[1:])
+        if manifest.batch
+        else np.array_split(windows, len(clips))
+    )
+
+
+def magnitudes(clip: Clip, manifest: Manifest) -> np.ndarray:
+    """A clip as the separator sees it, float32 (frames, bins, channels)."""
+    spectrogram = manifest.spectrogram
+    mixture = clip.mixture if clip.mixture.shape[1] == spectrogram.channels else clip.mixture.mean(axis=1, keepdims=True)
+    return np.abs(stft(np.asarray(soxr.resample(mixture, clip.rate, spectrogram.rate)), spectrogram))
+
+
+def _clip(song: Song, stems: tuple[str, ...]) -> Clip:
+    length = min(song.frames, SECONDS * song.rate)
+    middle = ((song.frames - length) // 2, length)
+    return Clip(song.name, song.rate, song.read("mixture", *middle), {stem: song.read(stem, *middle) for stem in stems})
