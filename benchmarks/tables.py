@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-PAGES = ("README.md", "docs/training.md", "docs/performance.md", "kerasep/weights/MODEL_CARD.md")
+PAGES = ("README.md", "docs/training.md", "docs/performance.md", "docs/export.md", "kerasep/weights/MODEL_CARD.md")
 TARGETS = ("vocals", "drums", "bass", "other")
 
 
@@ -222,6 +222,93 @@ def _spleeter() -> list[str]:
     return _table(("median SDR in dB of Spleeter's 2 stems, 25 clips", "vocals", "accompaniment"), rows)
 
 
+def _export() -> list[str]:
+    rows = []
+    for name, network in _result("export")["networks"].items():
+        medians = {precision: statistics.median(samples) for precision, samples in network["samples"].items()}
+        for precision, file in network["files"].items():
+            whole, sdr = network["files"]["float32"]["bytes"], file["sdr"].values()
+            milliseconds = 1000 * medians[precision] / network["seconds_of_audio"]
+            rows.append(
+                (
+                    f"`{name}`",
+                    precision,
+                    f"{file['bytes'] / 1e6:.1f} MB",
+                    f"{100 * file['bytes'] / whole:.0f} %",
+                    f"{file['parity']['max_relative_error']:.1e}",
+                    f"{file['agreement_db']['median']:.0f} ({file['agreement_db']['least']:.0f})",
+                    f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
+                    f"{milliseconds:.1f}",
+                    f"{medians[precision] / medians['float32']:.2f}",
+                    f"{file['web']['max_relative_error']:.0e}",
+                )
+            )
+    head = (
+        "network",
+        "precision",
+        "size",
+        "of float32",
+        "error",
+        "stems, dB",
+        "SDR lost, dB",
+        "ms per s",
+        "time of float32",
+        "web",
+    )
+    return _table(head, rows)
+
+
+def _export_limits() -> list[str]:
+    result = _result("export")
+    rows = []
+    for name, network in result["networks"].items():
+        median = statistics.median(network["samples"]["float32"])
+        seconds, operators = network["seconds_of_audio"], network["files"]["float32"]["operators"]
+        rows.append(
+            (
+                f"`{name}`",
+                f"{network['multiply_adds_per_second_of_audio'] / 1e9:.2f} G",
+                f"{network['bytes_moved'] / seconds / 1e6:.1f} MB",
+                f"{1000 * network['limit_seconds'] / seconds:.1f} ms",
+                f"{1000 * median / seconds:.1f} ms",
+                f"{median / network['limit_seconds']:.1f}",
+                str(sum(operators.values())),
+            )
+        )
+    head = ("a second of audio", "multiply-adds", "bytes moved", "limit", "time", "time / limit", "nodes")
+    rates = [(n["multiply_adds_per_second"] / 1e9, n["bytes_copied_per_second"] / 1e9) for n in result["networks"].values()]
+    products, copies = ([rate[place] for rate in rates] for place in (0, 1))
+    spread = f"{min(products):.0f} to {max(products):.0f} G multiply-adds and {min(copies):.1f} to {max(copies):.1f} GB copied"
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return [
+        *_table(head, rows),
+        "",
+        f"Rates during these runs: {spread} a second, {result['machine']['cores']} cores. {versions}.",
+    ]
+
+
+def _export_int8() -> list[str]:
+    rows = []
+    for name, network in _result("export")["networks"].items():
+        for precision in ("int8", "int8-dynamic"):
+            layers = network["files"][precision]["int8_activations"]
+            rows.append((f"`{name}`", precision, ", ".join(layers) or "none: weights alone are int8"))
+    return _table(("network", "precision", "layers whose activations are eight bits"), rows)
+
+
+def _export_half() -> list[str]:
+    rows = []
+    for name, network in _result("export")["networks"].items():
+        here, rounded = network["files"]["float16"], network["files"]["float16"]["rounded_like_hardware"]
+        loss = max(row["median_loss"] for row in rounded["sdr"].values())
+        rows.append(
+            (f"`{name}`", f"{here['agreement_db']['median']:.0f}", f"{rounded['agreement_db']['median']:.0f}", f"{loss:.4f}")
+        )
+    return _table(
+        ("stems against float32's, dB", "on this CPU", "every result rounded", "SDR lost, every result rounded"), rows
+    )
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "scores": _scores,
     "validation": _validation,
@@ -236,6 +323,10 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "spleeter": _spleeter,
     "scoring": _scoring,
     "agreement": _agreement,
+    "export": _export,
+    "export limits": _export_limits,
+    "export int8": _export_int8,
+    "export half": _export_half,
     "machine": _machine,
 }
 

@@ -39,8 +39,8 @@ BASIC = (
 OPERATORS = {
     "float32": frozenset(BASIC.split()),
     "float16": frozenset(["Cast"]),
-    "int8": frozenset(["QuantizeLinear", "DequantizeLinear"]),
-    "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "DequantizeLinear", "Cast"]),
+    "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
+    "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
 }
 # By precision: dB by which the stems' error must lie below them, and the largest median loss of SDR in dB.
 AGREEMENT = {"float32": 80.0, "float16": 40.0, "int8": 20.0, "int8-dynamic": 20.0}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from hypothesis import settings
 
 from kerasep import demo
 from kerasep.dataset import songs
+
+# Tests run against the kerasep that is installed; export/ and benchmarks/ are those of the checkout.
+sys.path.append(str(Path(__file__).parents[1]))
 
 # Machines that run tests are shared: how long an example takes says nothing there.
 settings.register_profile("kerasep", deadline=None)
@@ -102,6 +106,15 @@ def clips() -> Path:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed")
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def web() -> Path:
+    """The npm package onnxruntime-web, in the node_modules that KERASEP_NODE_MODULES names."""
+    modules = os.environ.get("KERASEP_NODE_MODULES")
+    if not modules:
+        pytest.skip("KERASEP_NODE_MODULES is not set")
+    return Path(modules) / "onnxruntime-web"
 
 
 def agreement(reference: np.ndarray, estimate: np.ndarray) -> float:

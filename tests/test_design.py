@@ -76,6 +76,12 @@ def test_imports_go_one_way(path):
         assert top not in {"benchmarks", "export", "tests"}, f"{room} imports {name}"
 
 
+def test_export_and_benchmarks_are_neighbours():
+    for folder, other in (("export", "benchmarks"), ("benchmarks", "export")):
+        for path in sorted((ROOT / folder).glob("*.py")):
+            assert not {name for name in imports(path) if name.split(".")[0] in {other, "tests"}}, path
+
+
 def test_every_room_is_on_the_plan():
     rooms = {path.relative_to(ROOT / "kerasep").parts[0].removesuffix(".py") for path in MODULES}
     assert rooms == set(ALLOWED)
