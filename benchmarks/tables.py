@@ -236,7 +236,7 @@ def _export() -> list[str]:
                     f"{file['bytes'] / 1e6:.1f} MB",
                     f"{100 * file['bytes'] / whole:.0f} %",
                     f"{file['parity']['max_relative_error']:.1e}",
-                    f"{file['agreement_db']['median']:.0f} ({file['agreement_db']['least']:.0f})",
+                    "{median:.0f} ({least:.0f})".format(**file["agreement_db"]) if "agreement_db" in file else "–",
                     f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
                     f"{milliseconds:.1f}",
                     f"{medians[precision] / medians['float32']:.2f}",

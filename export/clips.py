@@ -9,6 +9,7 @@ import soxr
 from kerasep import demo
 from kerasep.artifact import Manifest
 from kerasep.dataset import SOURCES, SUMS, Song, songs
+from kerasep.errors import KerasepError
 from kerasep.spectral import stft
 from kerasep.windows import cut
 
@@ -43,16 +44,18 @@ def to_verify(root: Path | None) -> list[Clip]:
 def to_calibrate(root: Path, manifest: Manifest) -> list[np.ndarray]:
     """Magnitudes of some training songs, as the separator's graph takes them: float32 (batch, frames, bins, channels)."""
     found = songs(root, "train", progress=True)
+    if not found:
+        raise KerasepError(f"{root}: no song in train/ that is not for validation: int8 is calibrated on some")
     chosen = found[:: max(1, len(found) // CALIBRATION)][:CALIBRATION]
-    clips = [magnitudes(_clip(song, ()), manifest) for song in chosen]
-    if not manifest.window_frames:
-        return [clip[None] for clip in clips]
-    windows = np.concatenate([cut(clip, manifest.window_frames, manifest.window_frames) for clip in clips])
-    return list(
-        windows[: len(windows) // manifest.batch * manifest.batch].reshape(-1, manifest.batch, *windows.shape[1:])
-        if manifest.batch
-        else np.array_split(windows, len(clips))
-    )
+    window, size = manifest.window_frames, manifest.batch
+    batches = []
+    for song in chosen:
+        clip = magnitudes(_clip(song, ()), manifest)
+        windows = cut(clip, window, window) if window else clip[None]
+        if size:  # the first ones once more, to fill the last batch
+            windows = np.resize(windows, (-(-len(windows) // size) * size, *windows.shape[1:]))
+        batches += np.split(windows, len(windows) // size) if size else [windows]
+    return batches
 
 
 def magnitudes(clip: Clip, manifest: Manifest) -> np.ndarray:

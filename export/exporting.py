@@ -12,7 +12,7 @@ from onnx import ModelProto
 from export.clips import to_calibrate, to_verify
 from export.half import to_half
 from export.integers import to_int8
-from export.verify import separated, verify
+from export.verify import file_name, float32_stems, verify
 from kerasep.artifact import Manifest
 from kerasep.conversion import counted, freeze, to_onnx, write
 from kerasep.errors import KerasepError, UsageError
@@ -60,13 +60,13 @@ def export(
     graph = to_onnx(frozen.lean, frozen.manifest.spectrogram, frames, batch)
     frozen = replace(frozen, manifest=replace(counted(frozen.manifest, graph), name=name))
     clips = to_verify(root)
-    reference = separated(frozen, clips)
+    reference = float32_stems(graph, frozen.manifest, clips)
     for precision in dict.fromkeys(precisions):
         converted, notes = _converted(graph, frozen.manifest, precision, root)
         manifest = replace(
             frozen.manifest, precision=precision, details=frozen.manifest.details | notes | {"verified_on": len(clips)}
         )
-        path = output / f"{name}{'' if precision == 'float32' else '-' + precision}.onnx"
+        path = output / file_name(manifest)
         sources = [os.path.relpath(run.resolve(), output.resolve()) for run in runs]
         write(converted, manifest, path, lambda file: verify(file, frozen, clips, reference), sources=sources)
         yield path

@@ -2,8 +2,8 @@
 
 Which activations can be int8 is measured, layer by layer, on real music: magnitudes span five decades, and the first layer of
 every network here would lose the quiet ones. There, and in every LSTM, weights alone are int8: Cast and Mul expand them, which
-a runtime does once, when it opens the file. (DequantizeLinear would say the same; behind int8 activations ONNX Runtime 1.32 takes
-one with scales along the inputs for one with scales along the outputs.)
+a runtime does once, when it opens the file. (DequantizeLinear would say the same; behind int8 activations ONNX Runtime 1.32
+takes one with scales along the inputs for one with scales along the outputs.)
 """
 
 import logging

@@ -141,8 +141,25 @@ def merged(graphs: Sequence[GraphProto]) -> GraphProto:
                 nodes.append(node)
             else:
                 names.update(zip(node.output, before, strict=True))
+    nodes = _ordered(nodes, outputs)
     _name(nodes, constants.values(), {value.name for value in (*graphs[0].input, *outputs)})
-    return helper.make_graph(nodes, "separator", list(graphs[0].input), outputs, list(constants.values()))
+    weights = sorted(constants.values(), key=lambda tensor: tensor.name)
+    return helper.make_graph(nodes, "separator", list(graphs[0].input), outputs, weights)
+
+
+def _ordered(nodes: Sequence[NodeProto], outputs: Sequence[onnx.ValueInfoProto]) -> list[NodeProto]:
+    """Nodes as the outputs need them, one output after the other: the same order whatever a converter made of it."""
+    makers = {name: node for node in nodes for name in node.output}
+    placed: dict[int, NodeProto] = {}
+    waiting = [makers[output.name] for output in reversed(outputs)]
+    while waiting:
+        node = waiting[-1]
+        needed = [makers[name] for name in node.input if name in makers and id(makers[name]) not in placed]
+        if needed:
+            waiting += reversed(needed)
+        else:
+            placed.setdefault(id(waiting.pop()), node)
+    return list(placed.values())
 
 
 def _name(nodes: Sequence[NodeProto], constants: Iterable[TensorProto], fixed: set[str]) -> None:
@@ -199,6 +216,10 @@ def _convolutions(work: Graph) -> None:
         squeeze = work.takers(node.output[0])
         kernel = work.shapes[node.input[1]]
         if not transpose or not unsqueeze or len(squeeze) != 1 or squeeze[0].op_type != "Squeeze" or kernel[2] != 1:
+            continue
+        if work.value(unsqueeze.input[1])[0] not in (1, -3) or work.value(squeeze[0].input[1])[0] not in (2, -2):
+            continue
+        if helper.get_node_attr_value(transpose, "perm") != [0, 3, 1, 2]:
             continue
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         pads = attributes.get("pads", [0, 0, 0, 0])

@@ -69,7 +69,7 @@ def _take(manifest: Manifest) -> str:
     gains = {
         "none": "the target's gain is its estimate over the mixture's magnitude (0 where that is 0)",
         "ratio": f"a target's gain is its estimate{power} over the sum of all targets'{power} ({nothing} where that is 0)",
-        "binary": "a target's gain is 1 where its estimate is the largest, else 0",
+        "binary": "a target's gain is 1 where its estimate is the largest, of equals the first output's alone, else 0",
     }[manifest.mask]
     wiener = f" (By default kerasep runs {manifest.wiener} iteration(s) of a Wiener filter on that.)" if manifest.wiener else ""
     return (

@@ -191,9 +191,12 @@ def load_record(run: Path) -> dict[str, Any]:
     try:
         record = json.loads((run / RECORD).read_text())
         Recipe.from_json(record["recipe"])
-        record["targets"], record["epochs"]
+        record["targets"], record["epochs"], record["songs"]
     except FileNotFoundError as error:
-        raise KerasepError(f"{run}: holds no run ({RECORD} is missing): train one first") from error
+        remedy = "train one first, or make one of other people's weights with kerasep import --keras"
+        raise KerasepError(f"{run}: holds no run ({RECORD} is missing): {remedy}") from error
+    except NotADirectoryError as error:
+        raise KerasepError(f"{run}: a file: name the run's folder") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, KerasepError) as error:
         raise KerasepError(f"{run / RECORD}: damaged or of another version ({error}): train it again") from error
     return record
