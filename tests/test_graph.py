@@ -366,8 +366,8 @@ def test_rows_that_something_else_takes_stay():
     nodes = [
         node("Reshape", "mixture rows", "a"),
         node("MatMul", "a weights", "b"),
-        node("Softmax", "b", "over", axis=0),  # over batch and frames: it needs the rows
         node("Reshape", "b shape", "c"),
+        node("Softmax", "b", "over", axis=0),  # over batch and frames: it needs the rows
         node("Reshape", "over shape", "d"),
         node("Add", "c d", "vocals"),
     ]

@@ -8,6 +8,8 @@ import pytest
 from test_design import ROOT
 
 import kerasep
+from export.exporting import PRECISIONS
+from export.verify import LOSS, OPERATORS
 from kerasep.artifact import Artifact, sha256
 from kerasep.zoo import BUNDLED
 
@@ -57,3 +59,22 @@ def test_the_bundled_model_is_small_and_described():
     assert BUNDLED["conv"].stat().st_size < 10e6
     assert set(manifest.targets) == {"vocals", "drums", "bass", "other"}
     assert manifest.details["versions"]["kerasep"] == kerasep.__version__
+
+
+def test_operators_in_the_docs_are_all_that_a_file_may_have():
+    text = (ROOT / "docs" / "export.md").read_text()
+    rows = re.findall(r"^\| (all|float16|int8|int8-dynamic) \| ((?:and )?[A-Z][A-Za-z ]*) \|$", text, re.MULTILINE)
+    listed = {"float32" if name == "all" else name: set(row.removeprefix("and ").split()) for name, row in rows}
+    assert listed == {precision: set(names) for precision, names in OPERATORS.items()}
+
+
+def test_every_network_in_every_precision_is_measured_within_what_is_allowed():
+    networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
+    assert set(networks) == {"conv", "deepconvsep", "openunmix", "spleeter"}
+    for network in networks.values():
+        files = network["files"]
+        assert set(files) == set(PRECISIONS)
+        assert files["float32"]["parity"]["max_relative_error"] <= 1e-5
+        for precision, share in (("float16", 0.505), ("int8", 0.3), ("int8-dynamic", 0.3)):
+            assert files[precision]["bytes"] <= share * files["float32"]["bytes"]
+            assert max(row["median_loss"] for row in files[precision]["sdr"].values()) <= LOSS[precision]
