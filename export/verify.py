@@ -26,7 +26,7 @@ from export.clips import Clip, magnitudes, to_verify
 from export.half import as_hardware
 from kerasep.artifact import Artifact, Manifest, sha256
 from kerasep.bsseval import frame_sdr
-from kerasep.conversion import TOLERANCE, Frozen, freeze, relative_error, save, to_onnx
+from kerasep.conversion import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.separator import Separator
 from kerasep.training.trainer import WEIGHTS
@@ -72,7 +72,7 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     onnx.checker.check_model(model, full_check=True)
     if extra := sorted({node.op_type for node in model.graph.node} - OPERATORS["float32"] - OPERATORS[precision]):
         raise KerasepError(f"{what}: needs operators that not every runtime has: {', '.join(extra)}")
-    parity = _parity(artifact, frozen, clips[0])
+    parity = measure_parity(artifact, frozen, magnitudes(clips[0], manifest))
     error = parity["max_relative_error"]
     if precision == "float32" and not error <= TOLERANCE:
         raise KerasepError(f"{what}: differs from Keras by {error:.1e}, more than {TOLERANCE:g}")
@@ -111,32 +111,6 @@ def _separated(artifact: Artifact, clips: Sequence[Clip]) -> list[Stems]:
     what = f"{artifact.manifest.name}, {artifact.path.stem}"
     bar = tqdm(clips, desc=what, unit="clip", leave=False, disable=None)
     return [separator.separate(clip.mixture, clip.rate) for clip in bar]
-
-
-def _parity(artifact: Artifact, frozen: Frozen, clip: Clip) -> dict[str, Any]:
-    manifest = artifact.manifest
-    window = manifest.window_frames
-    lengths = (window, 2 * window, 3 * window + 1) if window else (manifest.minimum_frames, 100, 300)
-    batches = (manifest.batch,) if manifest.batch else (1, 3)
-    size = (lengths[1] + lengths[2], manifest.spectrogram.bins, manifest.spectrogram.channels)
-    slope = 100 / (1 + np.arange(size[1]))[:, None]  # music's, roughly
-    noise = (np.random.default_rng(0).rayleigh(size=size) * slope).astype(np.float32)
-    music = np.resize(magnitudes(clip, manifest), size)
-    errors = {}
-    for name, sound in {"noise": noise, "music": music}.items():
-        pairs = [(artifact.predict(sound[-frames:]), frozen.predict(sound[-frames:])) for frames in lengths]
-        for batch in batches:
-            frames = window or lengths[1]
-            many = np.resize(sound, (batch, frames, *size[1:]))
-            pairs.append((artifact.run(many), frozen.run(many)))
-        found = [relative_error(output[t], expected[t]) for output, expected in pairs for t in manifest.targets]
-        errors[name] = float(np.max(found))  # NaN, if there is one
-    return {
-        "max_relative_error": float(np.max(list(errors.values()))),
-        **errors,
-        "frames": list(lengths),
-        "batches": list(batches),
-    }
 
 
 def _stems(stems: Sequence[Stems], reference: Sequence[Stems], clips: Sequence[Clip]) -> dict[str, Any]:

@@ -248,19 +248,33 @@ def _traced(network: keras.Model, spectrogram: Spectrogram, frames: int, batch: 
     return tidied(graph, batch, frames)
 
 
-def measure_parity(artifact: Artifact, frozen: Frozen) -> dict[str, Any]:
-    """The largest max|onnx - keras| / max|keras| over targets, on noise with music's slope, at several lengths."""
-    random = np.random.default_rng(0)
+def measure_parity(artifact: Artifact, frozen: Frozen, music: np.ndarray | None = None) -> dict[str, Any]:
+    """The largest max|file - keras| / max|keras| over targets, at three lengths and, where it takes any, two batch sizes.
+
+    Args:
+        artifact: the file.
+        frozen: the networks it was made from.
+        music: magnitudes (frames, bins, channels) to compare on, besides noise with music's slope.
+    """
     manifest = artifact.manifest
-    window, errors = manifest.window_frames, []
-    lengths = (window, 3 * window) if window else (manifest.minimum_frames, 100, FILTER_FRAMES + 2 * manifest.context_frames)
-    for frames in lengths:
-        shape = (frames, manifest.spectrogram.bins, manifest.spectrogram.channels)
-        slope = 100 / (1 + np.arange(manifest.spectrogram.bins))[:, None]
-        magnitudes = (random.rayleigh(size=shape) * slope).astype(np.float32)
-        outputs = artifact.predict(magnitudes)
-        errors += [relative_error(outputs[target], expected) for target, expected in frozen.predict(magnitudes).items()]
-    return {"max_relative_error": float(np.max(errors)), "frames": list(lengths)}
+    window = manifest.window_frames
+    lengths = (window, 2 * window, 3 * window + 1) if window else (manifest.minimum_frames, 100, 300)
+    batches = (manifest.batch,) if manifest.batch else (1, 3)
+    size = (lengths[1] + lengths[2], manifest.spectrogram.bins, manifest.spectrogram.channels)
+    slope = 100 / (1 + np.arange(size[1]))[:, None]
+    sounds = {"noise": (np.random.default_rng(0).rayleigh(size=size) * slope).astype(np.float32)}
+    if music is not None:
+        sounds["music"] = np.resize(music, size)
+    errors = {}
+    for name, sound in sounds.items():
+        pairs = [(artifact.predict(sound[-frames:]), frozen.predict(sound[-frames:])) for frames in lengths]
+        for batch in batches:
+            many = np.resize(sound, (batch, window or lengths[1], *size[1:]))
+            pairs.append((artifact.run(many), frozen.run(many)))
+        found = [relative_error(output[t], expected[t]) for output, expected in pairs for t in manifest.targets]
+        errors[name] = float(np.max(found))  # NaN, if there is one
+    worst = float(np.max(list(errors.values())))
+    return {"max_relative_error": worst, **errors, "frames": list(lengths), "batches": list(batches)}
 
 
 def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
