@@ -51,7 +51,8 @@ def conv(
         batch_norm: batch normalisation before every activation but the last.
         dropout: share of the bottleneck's units dropped in training.
         padding: "valid", as the thesis: 15 frames shrink by 14 and D1 restores them, so a song's first and last frames
-            get fewer contributions and fewer than 15 frames give nothing; or "same", where every frame gets all.
+            get fewer contributions and fewer than 15 frames give nothing; "same", where every frame gets all; or "causal",
+            where both convolutions reach 14 frames back and none ahead.
 
     Returns:
         A functional model from mixture to target magnitudes, both (batch, frames, bins, channels).
@@ -115,5 +116,5 @@ def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
 
 def context(padding: str = "valid", **_) -> Context:
-    """Two horizontal convolutions reach 7 frames to either side each, or, unpadded, 14."""
-    return Context(TAPS - 1, minimum=TAPS if padding == "valid" else 1)
+    """Two horizontal convolutions reach 7 frames to either side each, or 14 to one."""
+    return Context(2 * (TAPS - 1) if padding == "causal" else TAPS - 1, minimum=TAPS if padding == "valid" else 1)

@@ -79,7 +79,8 @@ class HorizontalConvTranspose(keras.layers.Layer):
     Args:
         filters: features that come out.
         taps: frames that each input frame spreads over.
-        padding: "valid" (frames + taps - 1 come out) or "same" (as many as went in).
+        padding: "valid" (frames + taps - 1 come out); or as many as went in: of "same" those in the middle, of "causal" the
+            first, which depend on no later frame.
     """
 
     def __init__(self, filters: int, taps: int, padding: str = "valid", **kwargs) -> None:
@@ -246,7 +247,8 @@ def _vertical_transpose(features, kernel):
 
 def _horizontal_transpose(features, kernel, padding):
     """(batch, frames, features) and a kernel (taps, filters, features) to (batch, frames, or taps - 1 more, filters)."""
-    taps = kernel.shape[0]
-    if padding == "valid":
-        features = ops.pad(features, ((0, 0), (taps - 1, taps - 1), (0, 0)))
-    return ops.conv(features, ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1)), padding=padding)
+    more = kernel.shape[0] - 1
+    if padding != "same":
+        features = ops.pad(features, ((0, 0), (more, more if padding == "valid" else 0), (0, 0)))
+    turned = ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1))
+    return ops.conv(features, turned, padding="same" if padding == "same" else "valid")

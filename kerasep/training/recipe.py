@@ -6,7 +6,7 @@ padding that gives every frame its full context, changes of speed, and a schedul
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +227,9 @@ CONV_NORM = Recipe(
     weight_decay=1e-3,
 )
 
+# The same without a look at what comes, for sound that has to leave as it arrives.
+CONV_CAUSAL = replace(CONV_NORM, name="conv-causal", options=CONV_NORM.options | {"padding": "causal"})
+
 # Tables 5-4 and 5-5, figure 5-3. Trained so, the thesis' networks were best after 450, 210 and 475 epochs.
 OPENUNMIX = Recipe(
     name="openunmix",
@@ -273,4 +276,4 @@ SPLEETER = Recipe(
     weight_decay=0.0,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, OPENUNMIX, DEEPCONVSEP, SPLEETER)}
+RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, CONV_CAUSAL, OPENUNMIX, DEEPCONVSEP, SPLEETER)}
