@@ -309,6 +309,25 @@ def _export_half() -> list[str]:
     )
 
 
+def _stream() -> list[str]:
+    rows = []
+    for model in _result("stream")["models"]:
+        hop, samples = 1000 * model["hop_seconds"], sorted(1000 * sample for sample in model["samples"])
+        rows.append(
+            (
+                f"`{model['name']}`, {model['format']}",
+                str(model["look_ahead_frames"]),
+                f"{1000 * model['latency_seconds']:.0f} ms",
+                f"{statistics.median(samples):.2f} ms",
+                f"{samples[int(0.99 * len(samples))]:.2f} ms",
+                f"{100 * statistics.median(samples) / hop:.0f} %",
+                f"{model['grown_kilobytes']} kB",
+            )
+        )
+    head = ("step graph", "frames ahead", "latency", "a hop, median", "a hop, 99 %", "of one core", "memory grown in 55 s")
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[], list[str]]] = {
     "scores": _scores,
     "validation": _validation,
@@ -327,6 +346,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "export limits": _export_limits,
     "export int8": _export_int8,
     "export half": _export_half,
+    "stream": _stream,
     "machine": _machine,
 }
 

@@ -1,4 +1,4 @@
-"""python -m export RUN... --output DIR: files for ONNX Runtime, each verified before it is written."""
+"""python -m export RUN... --output DIR: files for ONNX Runtime and LiteRT, each verified before it is written."""
 
 import argparse
 import os
@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export.exporting import FORMATS, PRECISIONS, export
 from kerasep.errors import KerasepError, UsageError
+from kerasep.manifest import GRAPHS
 
 
 def main() -> int:
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument(
         "--precision", nargs="+", default=["float32"], metavar="P", help=f"{', '.join(PRECISIONS)} (default: float32)"
     )
+    parser.add_argument("--graph", default=GRAPHS[0], metavar="G", help=f"{', '.join(GRAPHS)} (default: %(default)s)")
     parser.add_argument("--frames", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
     parser.add_argument("--batch", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: to calibrate int8, and to say what is lost in SDR")
@@ -32,6 +34,7 @@ def main() -> int:
             name=given.name,
             formats=given.format,
             precisions=given.precision,
+            graph=given.graph,
             frames=_number("--frames", given.frames),
             batch=_number("--batch", given.batch),
             root=given.root,

@@ -7,9 +7,9 @@ import numpy as np
 import soxr
 
 from kerasep import demo
-from kerasep.artifact import Manifest
 from kerasep.dataset import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError
+from kerasep.manifest import Manifest
 from kerasep.spectral import stft
 from kerasep.windows import cut
 

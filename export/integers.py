@@ -8,7 +8,7 @@ takes one with scales along the inputs for one with scales along the outputs.)
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tqdm import tqdm
 
-from kerasep.artifact import INPUT
+from kerasep.manifest import INPUT
 
 # Products, and along which axes of their weights there can be a scale each: inputs' or outputs'.
 AXES = {"MatMul": (0, 1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "LSTM": (1, 2)}
@@ -54,11 +54,17 @@ def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = Fals
         energy = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in reference)
         return 10 * np.log10(energy / max(error, 1e-30))
 
+    able = chosen(layers, agreement)
+    return quantised(able), able
+
+
+def chosen(layers: Sequence[str], agreement: Callable[[Sequence[str]], float]) -> list[str]:
+    """Layers whose activations can be int8, given by how many dB the error then lies below the estimates."""
     alone = {layer: agreement([layer]) for layer in tqdm(layers, desc="layers in int8", leave=False, disable=None)}
-    chosen = sorted((layer for layer in layers if alone[layer] >= ALONE), key=lambda layer: -alone[layer])
-    while chosen and agreement(chosen) < TOGETHER:
-        chosen.pop()
-    return quantised(chosen), [layer for layer in layers if layer in chosen]
+    able = sorted((layer for layer in layers if alone[layer] >= ALONE), key=lambda layer: -alone[layer])
+    while able and agreement(able) < TOGETHER:
+        able.pop()
+    return [layer for layer in layers if layer in able]
 
 
 class _Clips(CalibrationDataReader):
@@ -113,8 +119,7 @@ def _weights(model: ModelProto, axes: dict[str, int]) -> ModelProto:
         for place, name in _places(node, constants):
             if name not in expanded:
                 weights, axis = numpy_helper.to_array(constants[name]), axes[name]
-                integers, scales = _rounded(weights, axis)
-                scales = _along(scales, weights.ndim, axis)
+                integers, scales = rounded(weights, axis)
                 copy.graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
                 copy.graph.initializer.append(numpy_helper.from_array(scales, f"{name}/scale"))
                 expanded[name] = [
@@ -157,8 +162,8 @@ def _axes(model: ModelProto, clips: Sequence[np.ndarray]) -> dict[str, int]:
             shape[{"MatMul": 0, "Gemm": 0, "Conv": 1, "ConvTranspose": 0, "LSTM": 2}[node.op_type]] = -1
             errors = {}
             for axis in AXES[node.op_type]:
-                integers, scales = _rounded(weights, axis)
-                change = integers * _along(scales, weights.ndim, axis) - weights
+                integers, scales = rounded(weights, axis)
+                change = integers * scales - weights
                 errors[axis] = float(np.sum(np.square(change) * inputs.reshape(shape)))
             axes[name] = min(errors, key=lambda axis: errors[axis])
     return axes
@@ -171,15 +176,11 @@ def _energy(values: np.ndarray, products: Sequence[NodeProto], name: str) -> np.
     return np.sum(np.square(values, dtype=np.float64), axis=tuple(axis for axis in range(values.ndim) if axis != channel))
 
 
-def _rounded(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8, and their scales along an axis."""
-    largest = np.abs(weights).max(axis=tuple(other for other in range(weights.ndim) if other != axis))
+def rounded(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as int8, and their scales along an axis, of as many dimensions."""
+    largest = np.abs(weights).max(axis=tuple(other for other in range(weights.ndim) if other != axis), keepdims=True)
     scales = (np.maximum(largest, 1e-30) / 127).astype(np.float32)
-    return np.clip(np.round(weights / _along(scales, weights.ndim, axis)), -127, 127).astype(np.int8), scales
-
-
-def _along(scales: np.ndarray, dimensions: int, axis: int) -> np.ndarray:
-    return scales.reshape([-1 if place == axis else 1 for place in range(dimensions)])
+    return np.clip(np.round(weights / scales), -127, 127).astype(np.int8), scales
 
 
 def _products(model: ModelProto) -> list[NodeProto]:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from tqdm import tqdm
 
 from export.clips import Clip, magnitudes, to_verify
 from export.half import as_hardware
-from kerasep.artifact import Artifact, Manifest, sha256
+from export.lite import operators as operators_of_tflite
+from kerasep.artifact import Artifact, beside, sha256
 from kerasep.bsseval import frame_sdr
 from kerasep.conversion import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
 from kerasep.errors import KerasepError, UsageError
+from kerasep.manifest import Manifest
 from kerasep.separator import Separator
 from kerasep.training.trainer import WEIGHTS
 
@@ -43,6 +46,19 @@ OPERATORS = {
     "float16": frozenset(["Cast"]),
     "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
     "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
+}
+LITE = (
+    "ADD CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED LEAKY_RELU LESS LOGICAL_AND LOGISTIC MUL PACK PAD POW RELU RESHAPE "
+    "REVERSE_V2 SLICE SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE_CONV UNPACK WHILE"
+)
+ALLOWED = {
+    "onnx": OPERATORS,
+    "tflite": {
+        "float32": frozenset(LITE.split()),
+        "float16": frozenset(["DEQUANTIZE"]),
+        "int8": frozenset(["DEQUANTIZE", "QUANTIZE"]),
+        "int8-dynamic": frozenset(["DEQUANTIZE"]),
+    },
 }
 # By precision: dB by which the stems' error must lie below them, and the largest median loss of SDR in dB.
 AGREEMENT = {"float16": 40.0, "int8": 20.0, "int8-dynamic": 20.0}
@@ -66,11 +82,10 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     Raises:
         KerasepError: an operator is not on the list, or a number is over its tolerance.
     """
-    manifest, model = artifact.manifest, onnx.load(artifact.path)
-    precision = manifest.precision
-    what = file_name(manifest)  # `artifact` has another name until it has passed
-    onnx.checker.check_model(model, full_check=True)
-    if extra := sorted({node.op_type for node in model.graph.node} - OPERATORS["float32"] - OPERATORS[precision]):
+    manifest, precision = artifact.manifest, artifact.manifest.precision
+    form = artifact.path.suffix[1:]
+    what = file_name(manifest, form)  # `artifact` has another name until it has passed
+    if extra := sorted(set(operators(artifact.path)) - ALLOWED[form]["float32"] - ALLOWED[form][precision]):
         raise KerasepError(f"{what}: needs operators that not every runtime has: {', '.join(extra)}")
     parity = measure_parity(artifact, frozen, magnitudes(clips[0], manifest))
     error = parity["max_relative_error"]
@@ -80,7 +95,8 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     if precision == "float32":
         return {"parity": parity, "sdr": measured.get("sdr", {})}
     found = {"": measured}
-    if precision == "float16":
+    if precision == "float16" and form == "onnx":
+        model = onnx.load(artifact.path)
         found["rounded_like_hardware"] = _stems(float32_stems(as_hardware(model), manifest, clips), reference, clips)
     for numbers in found.values():
         agreement = numbers["agreement_db"]["median"]
@@ -92,9 +108,18 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     return {"parity": parity, **found.pop(""), **found}
 
 
-def file_name(manifest: Manifest) -> str:
+def file_name(manifest: Manifest, form: str) -> str:
     """What a file is called."""
-    return f"{manifest.name}{'' if manifest.precision == 'float32' else '-' + manifest.precision}.onnx"
+    return f"{manifest.name}{'' if manifest.precision == 'float32' else '-' + manifest.precision}.{form}"
+
+
+def operators(path: Path) -> dict[str, int]:
+    """How often a file has each operator."""
+    if path.suffix == ".tflite":
+        return operators_of_tflite(path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    return dict(Counter(node.op_type for node in model.graph.node))
 
 
 def float32_stems(graph: ModelProto, manifest: Manifest, clips: Sequence[Clip]) -> list[Stems]:
@@ -165,9 +190,9 @@ def main() -> int:
 
 def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:
     """The networks a file was made from, by the hashes of their weights."""
-    manifest, beside = artifact.manifest, artifact.path.with_suffix(".json")
+    manifest, description = artifact.manifest, beside(artifact.path)
     if runs is None:
-        sources = json.loads(beside.read_text()).get("sources", []) if beside.is_file() else []
+        sources = json.loads(description.read_text()).get("sources", []) if description.is_file() else []
         runs = [(artifact.path.parent / source).resolve() for source in sources]
         if not runs or not all(run.is_dir() for run in runs):
             raise UsageError(f"{artifact.path}: the runs it was made from are not where they were: name them with --runs")
@@ -175,8 +200,10 @@ def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:
     given = {sha256(run / WEIGHTS): run for run in runs if (run / WEIGHTS).is_file()}
     if set(given) != set(hashes):
         raise KerasepError(f"{artifact.path}: was made from other runs than {', '.join(map(str, runs))}: export it again")
+    step = manifest.graph == "step"
     fixed = manifest.window_frames if manifest.margin_frames else 0
-    return freeze([given[digest] for digest in hashes], manifest.name, frames=fixed, batch=manifest.batch)
+    batch = 0 if step else manifest.batch
+    return freeze([given[digest] for digest in hashes], manifest.name, frames=fixed, batch=batch, step=step)
 
 
 if __name__ == "__main__":

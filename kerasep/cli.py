@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ import soundfile
 from tqdm import tqdm
 
 import kerasep
-from kerasep.artifact import MASKS, Manifest
 from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError
+from kerasep.manifest import MASKS, Manifest
 from kerasep.separator import Separator
+from kerasep.stream import StreamSeparator
 from kerasep.usage import usage
 from kerasep.zoo import DEFAULT, load, summaries
 
@@ -48,7 +50,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 def separate(arguments: argparse.Namespace) -> int:
     if arguments.float32 and arguments.format == "flac":
         raise UsageError("FLAC holds no floating point: use --format wav with --float32")
+    if arguments.stream:
+        return _separate_all(arguments, _streams(arguments))
     separator = _separator(arguments)
+    return _separate_all(arguments, lambda: separator)
+
+
+def _streams(arguments: argparse.Namespace) -> Callable[[], StreamSeparator]:
+    """A stream for each song."""
+    if arguments.wiener:
+        raise UsageError("a stream has no Wiener filter, which learns from seconds of sound: leave --wiener or --stream out")
+    choice = (arguments.targets, arguments.mask, arguments.exponent, arguments.residual)
+    make = partial(StreamSeparator, load(arguments.model), *choice)
+    stream = make()
+    print(f"kerasep: stems come {1000 * stream.latency / stream.rate:.0f} ms after the sound", file=sys.stderr)
+    return make
+
+
+def _separate_all(arguments: argparse.Namespace, make: Callable[[], Separator | StreamSeparator]) -> int:
     failed = 0
     done: dict[Path, Path] = {}
     for path in arguments.inputs:
@@ -56,7 +75,7 @@ def separate(arguments: argparse.Namespace) -> int:
         try:
             if folder in done:
                 raise KerasepError(f"{path}: its stems would replace those of {done[folder]}: rename one of them")
-            _separate_file(separator, path, folder, arguments)
+            _separate_file(make(), path, folder, arguments)
             done[folder] = path
         except KerasepError as error:
             print(f"kerasep: {error}", file=sys.stderr)
@@ -69,7 +88,7 @@ def song_name(path: Path) -> str:
     return path.stem.removesuffix(".stem") or path.name
 
 
-def _separate_file(separator: Separator, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
+def _separate_file(separator: Separator | StreamSeparator, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
     names = {target: f"{target}.{arguments.format}" for target in separator.targets}
     if not arguments.overwrite:
         for name in names.values():
@@ -89,7 +108,7 @@ def _separate_file(separator: Separator, path: Path, folder: Path, arguments: ar
             raise KerasepError(f"{folder}: cannot be written ({reason}): choose another folder with -o") from error
 
 
-def _write_stems(separator: Separator, audio, outputs: dict[str, Path], float32: bool) -> None:
+def _write_stems(separator: Separator | StreamSeparator, audio, outputs: dict[str, Path], float32: bool) -> None:
     subtype = "FLOAT" if float32 else "PCM_16"
     beyond = dict.fromkeys(outputs, 0)
     peak = dict.fromkeys(outputs, 0.0)
@@ -292,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", type=Path, default=Path("separated"), metavar="DIR", help="(default: %(default)s)")
     sub.add_argument("--format", choices=("wav", "flac"), default="wav", help="(default: %(default)s)")
     sub.add_argument("--float32", action="store_true", help="32-bit floating point instead of 16-bit samples")
+    sub.add_argument("--stream", action="store_true", help="hop by hop, as live sound would be, with a step graph")
     sub.add_argument("--overwrite", action="store_true", help="replace stems that are there already")
 
     sub = command("demo", demo, "Render a short song, separate it, and show what came out", model=True)

@@ -3,8 +3,9 @@
 import json
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ import tf2onnx
 from onnx import helper
 
 import kerasep
-from kerasep.artifact import INPUT, KEY, Artifact, Manifest, predict, sha256
+from kerasep.artifact import Artifact, beside, predict, sha256
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import replacing, write_json
 from kerasep.graph import BATCH, FRAMES, merged, tidied
+from kerasep.manifest import INPUT, PRESENT, Manifest
 from kerasep.masking import FILTER_FRAMES
-from kerasep.models import Context, context, folded
+from kerasep.models import Context, context, folded, stepped
 from kerasep.operations import per_second
+from kerasep.runtimes import KEY
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import WEIGHTS, load_run
@@ -43,7 +46,8 @@ class Frozen:
 
     Attributes:
         networks: as they were trained.
-        lean: the same for inference alone, with scaling and normalisation folded into what stands beside them.
+        lean: the same for inference alone, with scaling and normalisation folded into what stands beside them; of a step graph,
+            for one frame at a time.
         manifest: of the file to be, without what only the file can tell.
     """
 
@@ -57,8 +61,10 @@ class Frozen:
 
     def run(self, mixture: np.ndarray) -> dict[str, np.ndarray]:
         """Estimates of each target for a batch of magnitudes, both float32 (batch, frames, bins, channels)."""
-        outputs = {t: output for network in self.networks for t, output in network(mixture, training=False).items()}
-        return {target: np.asarray(outputs[target]) for target in self.manifest.targets}
+        outputs: dict[str, np.ndarray] = {}
+        for network in self.networks:
+            outputs |= network.predict_on_batch(mixture)  # compiled: an LSTM called as it is takes twenty times as long
+        return {target: outputs[target] for target in self.manifest.targets}
 
 
 def freeze(
@@ -70,6 +76,7 @@ def freeze(
     wiener: int | None = None,
     frames: int = 0,
     batch: int = 0,
+    step: bool = False,
 ) -> Frozen:
     """Load trained or imported runs, to be one file.
 
@@ -80,9 +87,10 @@ def freeze(
         mask, exponent, wiener: defaults for separation, see `kerasep.artifact.Manifest`. Where they are not given: what the
             run says, or else ratio masks without a filter, which for one target alone mean nothing and are left out.
         frames, batch: that the file is to take, 0 for any.
+        step: let it take one frame at a time, with states.
 
     Raises:
-        KerasepError: a run cannot be used, or the runs disagree.
+        KerasepError: a run cannot be used, or cannot run frame by frame, or the runs disagree.
         UsageError: a number of frames that the networks do not take, or that holds no more than their context.
     """
     if keras.backend.backend() != "tensorflow":
@@ -91,9 +99,9 @@ def freeze(
     recipes = [Recipe.from_json(record["recipe"]) for record in records]
     spectrogram = recipes[0].spectrogram
     needed = _context([context(recipe.network, recipe.options) for recipe in recipes], runs)
-    window, step, margin = _windows(needed, frames)
+    window, hop, margin = _windows(needed, frames)
     targets = tuple(target for record in records for target in record["targets"])
-    grid = FILTER_FRAMES if not step or margin else step * -(-FILTER_FRAMES // step)
+    grid = FILTER_FRAMES if not hop or margin else hop * -(-FILTER_FRAMES // hop)
     chosen = {"mask": mask, "exponent": exponent, "wiener": wiener, "licence": licence}
     names = ", ".join(sorted({recipe.name for recipe in recipes}))
     defaults: dict[str, Any] = DEFAULTS | {
@@ -109,7 +117,7 @@ def freeze(
         context_exact=needed.exact,
         minimum_frames=needed.minimum,
         window_frames=window,
-        step_frames=step,
+        step_frames=hop,
         margin_frames=margin,
         batch=batch,
         filter_frames=grid,
@@ -128,7 +136,29 @@ def freeze(
         },
         **defaults | records[0].get("defaults", {}) | {key: value for key, value in chosen.items() if value is not None},
     )
+    if step:
+        if frames or batch:
+            raise UsageError("a step graph takes one frame of one song: leave --frames and --batch out")
+        return _stepping(recipes, networks, manifest, runs)
     lean = [folded(recipe.network, spectrogram, network) for recipe, network in zip(recipes, networks, strict=True)]
+    return Frozen(tuple(networks), tuple(lean), manifest)
+
+
+def _stepping(recipes: Sequence[Recipe], networks: Sequence[keras.Model], manifest: Manifest, runs: Sequence[Path]) -> Frozen:
+    """Networks that are to run frame by frame."""
+    lean = []
+    for recipe, network, run in zip(recipes, networks, runs, strict=True):
+        try:
+            lean.append(stepped(recipe.network, manifest.spectrogram, network))
+        except ValueError as error:
+            raise KerasepError(f"{run}: {error}") from error
+    ahead = [context(recipe.network, recipe.options).ahead for recipe in recipes]
+    for run, frames in zip(runs, ahead, strict=True):
+        if frames != ahead[0]:
+            raise KerasepError(f"{run}: looks {frames} frames ahead and {runs[0]} {ahead[0]}: export it on its own")
+    shapes = {name: tuple(tensor.shape) for network in lean for name, tensor in network.input.items()}
+    states = {name: shape for name, shape in shapes.items() if name not in (INPUT, PRESENT)}
+    manifest = replace(manifest, graph="step", batch=1, states=states, look_ahead_frames=ahead[0])
     return Frozen(tuple(networks), tuple(lean), manifest)
 
 
@@ -165,17 +195,18 @@ def pack(
             raise KerasepError(f"{output}: ONNX Runtime differs from Keras by {parity['max_relative_error']:.1e}: not written")
         return {"parity": parity}
 
-    return write(graph, counted(frozen.manifest, graph), output, measured)
+    return write(partial(save, graph), counted(frozen.manifest, graph), output, measured)
 
 
 def counted(manifest: Manifest, graph: onnx.ModelProto) -> Manifest:
     """A manifest with the multiply-adds of its float32 graph."""
-    operations = per_second(graph, manifest.spectrogram, manifest.window_frames, manifest.step_frames)
+    sizes = (1, 1) if manifest.graph == "step" else (manifest.window_frames, manifest.step_frames)
+    operations = per_second(graph, manifest.spectrogram, *sizes)
     return replace(manifest, multiply_adds=operations)
 
 
 def write(
-    graph: onnx.ModelProto,
+    save: Callable[[Manifest, Path], None],
     manifest: Manifest,
     output: Path,
     measure: Callable[[Artifact], dict[str, Any]],
@@ -184,20 +215,19 @@ def write(
     """Write a graph and its manifest, with what was measured on the file that is written, or, where that raises, nothing.
 
     Args:
-        graph: what the manifest describes.
+        save: writes the graph, with a manifest inside, to a path.
         manifest: the graph's.
-        output: the .onnx file; the manifest goes beside it as .json.
+        output: the file; the manifest goes beside it.
         measure: from the opened file to more of the manifest's details.
         more: for the manifest beside the file alone.
     """
-    with replacing(output) as partial:
-        save(graph, manifest, partial)
-        manifest = replace(manifest, details=manifest.details | measure(Artifact(partial)))
-        save(graph, manifest, partial)
-        size = {"sha256": sha256(partial), "bytes": partial.stat().st_size}
-        beside = manifest.to_json() | {"usage": usage(manifest)} | size | more
-        output.with_suffix(".json").unlink(missing_ok=True)  # never a new artifact beside an old manifest
-    write_json(output.with_suffix(".json"), beside)
+    with replacing(output) as path:
+        save(manifest, path)
+        manifest = replace(manifest, details=manifest.details | measure(Artifact(path)))
+        save(manifest, path)
+        size = {"sha256": sha256(path), "bytes": path.stat().st_size}
+        beside(output).unlink(missing_ok=True)  # never a new artifact beside an old manifest
+    write_json(beside(output), described(manifest) | size | more)
     return manifest
 
 
@@ -205,7 +235,7 @@ def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram, frames: i
     """One graph for several networks on the same input, its outputs named by target.
 
     Args:
-        networks: from mixture to a dict of targets.
+        networks: from mixture to a dict of targets, or from a dict of inputs, for one frame at a time.
         spectrogram: what goes in.
         frames, batch: that the graph is to take, 0 for any; networks that take windows decide on frames themselves.
     """
@@ -224,28 +254,53 @@ def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram, frames: i
 
 def _parts(network: keras.Model) -> list[keras.Model]:
     """A network a target, where targets share no weights: converting one at a time takes a fraction of the memory."""
+    if isinstance(network.input, dict):
+        return [network]
     parts = [keras.Model(network.input, {target: output}) for target, output in network.output.items()]
     return parts if sum(part.count_params() for part in parts) == network.count_params() else [network]
 
 
 def _traced(network: keras.Model, spectrogram: Spectrogram, frames: int, batch: int) -> onnx.GraphProto:
     """A network's graph. All names in it but those of input and outputs begin with its target's, or the network's."""
-    frames = network.input_shape[1] or frames
-    shape = (batch or BATCH, frames or FRAMES, spectrogram.bins, spectrogram.channels)
-    signature = [tf.TensorSpec(shape, tf.float32, name=INPUT)]
-
-    @tf.function(input_signature=signature)
-    def function(mixture):
-        return network(mixture, training=False)
-
-    traced, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    # For a batch of 1 TensorFlow makes of an LSTM what tf2onnx does not know: it is traced for any, and fixed at the end.
+    fixed = batch if batch > 1 else 0
+    if isinstance(network.input, dict):
+        frames = fixed = batch = 1
+        shapes = {name: tensor.shape for name, tensor in network.input.items()}
+    else:
+        frames = network.input_shape[1] or frames
+        shapes = {INPUT: (fixed or BATCH, frames or FRAMES, spectrogram.bins, spectrogram.channels)}
+    function = called([network], shapes)
+    traced, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
     targets = list(network.output)
     prefix = f"{targets[0]}/" if len(targets) == 1 else f"{network.name}-{targets[0]}/"
     graph = onnx.compose.add_prefix_graph(traced.graph, prefix, rename_inputs=False, rename_outputs=False)
     outputs = {output.name: output for output in graph.output}
     del graph.output[:]
     graph.output.extend(outputs[target] for target in targets)
-    return tidied(graph, batch, frames)
+    graph = tidied(graph, fixed, frames)
+    if batch == 1:
+        for value in (*graph.input, *graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 1
+    return graph
+
+
+def called(
+    networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int | None]]
+) -> tf.types.experimental.PolymorphicFunction:
+    """All networks on the same inputs, as a TensorFlow function from inputs of these names and shapes to a dict."""
+    signature = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()]
+
+    @tf.function(input_signature=signature)
+    def function(*inputs):
+        given = dict(zip(shapes, inputs, strict=True))
+        outputs = {}
+        for network in networks:
+            wanted = {name: given[name] for name in network.input} if isinstance(network.input, dict) else given[INPUT]
+            outputs |= network(wanted, training=False)
+        return outputs
+
+    return function
 
 
 def measure_parity(artifact: Artifact, frozen: Frozen, music: np.ndarray | None = None) -> dict[str, Any]:
@@ -259,7 +314,9 @@ def measure_parity(artifact: Artifact, frozen: Frozen, music: np.ndarray | None 
     manifest = artifact.manifest
     window = manifest.window_frames
     lengths = (window, 2 * window, 3 * window + 1) if window else (manifest.minimum_frames, 100, 300)
-    batches = (manifest.batch,) if manifest.batch else (1, 3)
+    batches = [manifest.batch] if manifest.batch else [1, 3]
+    if manifest.graph == "step":  # it takes a frame of one song, whatever it is asked
+        batches = []
     size = (lengths[1] + lengths[2], manifest.spectrogram.bins, manifest.spectrogram.channels)
     slope = 100 / (1 + np.arange(size[1]))[:, None]
     sounds = {"noise": (np.random.default_rng(0).rayleigh(size=size) * slope).astype(np.float32)}
@@ -274,7 +331,7 @@ def measure_parity(artifact: Artifact, frozen: Frozen, music: np.ndarray | None 
         found = [relative_error(output[t], expected[t]) for output, expected in pairs for t in manifest.targets]
         errors[name] = float(np.max(found))  # NaN, if there is one
     worst = float(np.max(list(errors.values())))
-    return {"max_relative_error": worst, **errors, "frames": list(lengths), "batches": list(batches)}
+    return {"max_relative_error": worst, **errors, "frames": list(lengths), "batches": batches}
 
 
 def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
@@ -335,5 +392,10 @@ def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
 
 def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
     """Write a graph with its manifest inside."""
-    helper.set_model_props(graph, {KEY: json.dumps(manifest.to_json() | {"usage": usage(manifest)})})
+    helper.set_model_props(graph, {KEY: json.dumps(described(manifest))})
     onnx.save(graph, path)
+
+
+def described(manifest: Manifest) -> dict[str, Any]:
+    """A manifest and how to use what it describes, as it stands in files."""
+    return manifest.to_json() | {"usage": usage(manifest)}

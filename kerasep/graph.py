@@ -109,15 +109,13 @@ def tidied(graph: GraphProto, batch: int, frames: int) -> GraphProto:
     for value in (*tidy.input, *tidy.output):
         dimensions = value.type.tensor_type.shape.dim
         for dimension, number, name in zip(dimensions, (batch, frames), ("batch", "frames"), strict=False):
-            if number:
-                dimension.dim_value = number
-            else:
+            if not number:
                 dimension.dim_param = name
     return tidy
 
 
 def merged(graphs: Sequence[GraphProto]) -> GraphProto:
-    """Graphs side by side on the same inputs, as one in which nothing equal is stored or computed twice."""
+    """Graphs side by side, inputs of one name shared, as one in which nothing equal is stored or computed twice."""
     constants: dict[bytes, TensorProto] = {}
     made: dict[bytes, Sequence[str]] = {}
     outputs = [output for graph in graphs for output in graph.output]
@@ -142,9 +140,10 @@ def merged(graphs: Sequence[GraphProto]) -> GraphProto:
             else:
                 names.update(zip(node.output, before, strict=True))
     nodes = _ordered(nodes, outputs)
-    _name(nodes, constants.values(), {value.name for value in (*graphs[0].input, *outputs)})
+    inputs = list({value.name: value for graph in graphs for value in graph.input}.values())
+    _name(nodes, constants.values(), {value.name for value in (*inputs, *outputs)})
     weights = sorted(constants.values(), key=lambda tensor: tensor.name)
-    return helper.make_graph(nodes, "separator", list(graphs[0].input), outputs, weights)
+    return helper.make_graph(nodes, "separator", inputs, outputs, weights)
 
 
 def _ordered(nodes: Sequence[NodeProto], outputs: Sequence[onnx.ValueInfoProto]) -> list[NodeProto]:

@@ -13,9 +13,9 @@ def per_second(graph: onnx.ModelProto, spectrogram: Spectrogram, window: int = 0
     """Multiply-adds for a second of audio.
 
     Args:
-        graph: its input and outputs (batch, frames, bins, channels).
+        graph: its first input (batch, frames, bins, channels).
         spectrogram: what goes in.
-        window, step: of a graph that takes one number of frames, see `kerasep.artifact.Manifest`.
+        window, step: of a graph that takes one number of frames, see `kerasep.manifest.Manifest`.
     """
     return round(count(graph, window or FRAMES) / (step or FRAMES) * spectrogram.rate / spectrogram.hop)
 
@@ -27,8 +27,8 @@ def count(graph: onnx.ModelProto, frames: int) -> int:
     del fixed.graph.value_info[:]
     batch = fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
     for value in (*fixed.graph.input, *fixed.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        dimensions[0].dim_value, dimensions[1].dim_value = batch, frames
+        for dimension, size in zip(value.type.tensor_type.shape.dim, (batch, frames), strict=False):
+            dimension.dim_value = dimension.dim_value or size
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
     shapes = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):

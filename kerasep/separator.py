@@ -8,10 +8,11 @@ import numpy as np
 import soxr
 
 from kerasep import masking
-from kerasep.artifact import Artifact, check_mask
+from kerasep.artifact import Artifact
 from kerasep.audio import resampled
 from kerasep.errors import KerasepError, UsageError
-from kerasep.spectral import Synthesis, stft_blocks
+from kerasep.manifest import check_mask
+from kerasep.spectral import Spectrogram, Synthesis, stft_blocks
 
 RESIDUAL = "residual"
 
@@ -106,21 +107,26 @@ class Separator:
             The next samples of every target, as many in all as went in.
         """
         spectrogram = self.manifest.spectrogram
-        given = _Counted(pieces)
-        fitted = (_to_channels(piece, spectrogram.channels) for piece in given)
-        taken = _Counted(resampled(fitted, rate, spectrogram.rate, spectrogram.channels))
-        outputs = {target: _Output(self.manifest.spectrogram, rate, channels) for target in self.targets}
+        given = Counted(pieces)
+        fitted = (to_channels(piece, spectrogram.channels) for piece in given)
+        taken = Counted(resampled(fitted, rate, spectrogram.rate, spectrogram.channels))
+        inverses = {target: Synthesis(spectrogram, spectrogram.channels) for target in self.targets}
+        outputs = {target: Output(spectrogram, rate, channels) for target in self.targets}
+
+        def leave(target: str, stem: np.ndarray) -> np.ndarray:
+            return outputs[target].push(inverses[target].push(stem), taken.samples)
+
         spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy let go of the interpreter in long loops
             for before, block, after in _with_context(spectra, self.manifest.context_frames):
                 estimates = self._estimates(before, block, after)
                 for start in range(0, len(block), self.manifest.filter_frames):
                     stretch = slice(start, start + self.manifest.filter_frames)
-                    stems = self._stems({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
-                    ready = {t: pool.submit(outputs[t].push, stem, taken.samples) for t, stem in stems.items() if t in outputs}
+                    stems = self.stems({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
+                    ready = {target: pool.submit(leave, target, stem) for target, stem in stems.items() if target in outputs}
                     del stems  # else they would be there until the next ones are, and with them twice the memory
                     yield {target: ready.pop(target).result() for target in self.targets}
-        yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
+        yield {t: output.finish(inverses[t].finish(), taken.samples, given.samples) for t, output in outputs.items()}
 
     def _estimates(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masking.Gains:
         """Estimated magnitudes of a block of frames, given the frames before and after it; all (frames, bins, channels).
@@ -130,8 +136,8 @@ class Separator:
         estimates = self.artifact.predict(np.concatenate([np.abs(part) for part in (before, block, after)]))
         return {target: estimate[len(before) : len(before) + len(block)] for target, estimate in estimates.items()}
 
-    def _stems(self, estimates: masking.Gains, mixture: np.ndarray) -> masking.Spectra:
-        """Complex stems of a stretch of frames."""
+    def stems(self, estimates: masking.Gains, mixture: np.ndarray) -> masking.Spectra:
+        """Complex stems of a stretch of frames from all targets' estimates; all (frames, bins, channels)."""
         if self.mask == "ratio":
             gains = masking.ratio_gains(estimates, self.exponent, self.manifest.unclaimed)
         elif self.mask == "binary":
@@ -146,7 +152,7 @@ class Separator:
         return masking.wiener(gains, mixture, self.wiener, self.manifest.filter_frames)
 
 
-class _Counted:
+class Counted:
     """Passes pieces on and counts their samples."""
 
     def __init__(self, pieces: Iterable[np.ndarray]) -> None:
@@ -159,12 +165,11 @@ class _Counted:
             yield piece
 
 
-class _Output:
-    """One stem on its way out: inverse transform, the input's rate, its channels and its length."""
+class Output:
+    """One stem on its way out, from the network's rate to the input's: its channels and its length."""
 
-    def __init__(self, spectrogram, rate: int, channels: int) -> None:
+    def __init__(self, spectrogram: Spectrogram, rate: int, channels: int) -> None:
         self.channels = channels
-        self.synthesis = Synthesis(spectrogram, spectrogram.channels)
         self.resampler = (
             soxr.ResampleStream(spectrogram.rate, rate, spectrogram.channels, dtype="float32")
             if rate != spectrogram.rate
@@ -173,26 +178,26 @@ class _Output:
         self.inner = 0  # samples so far at the network's rate
         self.outer = 0  # samples so far at the input's
 
-    def push(self, spectrum: np.ndarray, given: int) -> np.ndarray:
-        """Frames in, the samples they complete out, as far as there were any: the last frames reach beyond the `given` ones."""
-        samples = self.synthesis.push(spectrum)[: given - self.inner]
+    def push(self, samples: np.ndarray, given: int) -> np.ndarray:
+        """The next samples, as far as there were any: the last frames reach beyond the `given` ones."""
+        samples = samples[: given - self.inner]
         self.inner += len(samples)
         return self._leave(samples, last=False)
 
-    def finish(self, inner: int, outer: int) -> np.ndarray:
-        """The rest, so that there are `outer` samples in all, `inner` of them at the network's rate."""
+    def finish(self, samples: np.ndarray, inner: int, outer: int) -> np.ndarray:
+        """The last samples, so that there are `outer` in all, `inner` of them at the network's rate."""
         written = self.outer
-        samples = self._leave(self.synthesis.finish()[: inner - self.inner], last=True)[: outer - written]
+        samples = self._leave(samples[: inner - self.inner], last=True)[: outer - written]
         return np.pad(samples, ((0, outer - written - len(samples)), (0, 0)))
 
     def _leave(self, samples: np.ndarray, last: bool) -> np.ndarray:
         if self.resampler is not None:
             samples = self.resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
         self.outer += len(samples)
-        return _to_channels(samples, self.channels)
+        return to_channels(samples, self.channels)
 
 
-def _to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
+def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
     """Mono to two equal channels, stereo to its mean."""
     if samples.shape[1] == channels:
         return samples

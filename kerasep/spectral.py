@@ -124,21 +124,47 @@ def stft_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: 
     Yields:
         complex64 (frames, bins, channels).
     """
-    need = (frames - 1) * spectrogram.hop + spectrogram.fft
-    buffer: list[np.ndarray] = []
-    held = 0
-    for block in _extended_blocks(blocks, spectrogram):
-        buffer.append(block)
-        held += len(block)
-        if held < need:
-            continue
-        joined = np.concatenate(buffer)
+    analysis = Analysis(spectrogram, frames)
+    for block in blocks:
+        yield from analysis.push(block)
+    yield from analysis.finish()
+
+
+class Analysis:
+    """The transform of a signal that arrives in pieces: what `Synthesis` is the inverse of."""
+
+    def __init__(self, spectrogram: Spectrogram, frames: int) -> None:
+        """
+        Args:
+            frames: frames in each block that comes out; the last one has what is left.
+        """
+        self.spectrogram = spectrogram
+        self.frames = frames
+        self.extension = _Extension(spectrogram)
+        self.pieces: list[np.ndarray] = []
+        self.held = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        """Add samples, float32 (samples, channels), for the blocks that they complete, complex64 (frames, bins, channels)."""
+        yield from self._blocks(self.extension.push(samples))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """The blocks that the signal's end completes, and what is left."""
+        yield from self._blocks(self.extension.finish())
+        if self.held >= self.spectrogram.fft:
+            yield _transform(np.concatenate(self.pieces), self.spectrogram)
+
+    def _blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        need = (self.frames - 1) * self.spectrogram.hop + self.spectrogram.fft
+        self.pieces.append(samples)
+        self.held += len(samples)
+        if self.held < need:
+            return
+        joined = np.concatenate(self.pieces)
         while len(joined) >= need:
-            yield _transform(joined[:need], spectrogram)
-            joined = joined[frames * spectrogram.hop :]
-        buffer, held = [joined], len(joined)
-    if held >= spectrogram.fft:
-        yield _transform(np.concatenate(buffer), spectrogram)
+            yield _transform(joined[:need], self.spectrogram)
+            joined = joined[self.frames * self.spectrogram.hop :]
+        self.pieces, self.held = [joined], len(joined)
 
 
 class Synthesis:
@@ -213,24 +239,40 @@ def _extended(samples: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:
     return np.pad(samples, ends, mode="reflect") if spectrogram.padding == "reflect" else np.pad(samples, ends)
 
 
-def _extended_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram) -> Iterator[np.ndarray]:
-    """`_extended` of a signal that arrives in blocks."""
-    start, end = spectrogram.start, spectrogram.end
-    stream = iter(blocks)
-    head: list[np.ndarray] = []
-    while sum(map(len, head)) <= end:
-        block = next(stream, None)
-        if block is None:  # shorter than what it is extended by: numpy reflects back and forth
-            if sum(map(len, head)):
-                yield _extended(np.concatenate(head), spectrogram)
-            return
-        head.append(block)
-    block = tail = np.concatenate(head)
-    reflect = spectrogram.padding == "reflect"
-    yield block[start:0:-1] if reflect else np.zeros((start, block.shape[1]), block.dtype)
-    while block is not None:
-        yield block
-        tail = block if len(block) > end else np.concatenate([tail, block])
-        tail = tail[-(end + 1) :]
-        block = next(stream, None)
-    yield tail[-2 : -end - 2 : -1] if reflect else np.zeros((end, tail.shape[1]), tail.dtype)
+class _Extension:
+    """`_extended` of a signal that arrives in pieces."""
+
+    def __init__(self, spectrogram: Spectrogram) -> None:
+        self.spectrogram = spectrogram
+        self.held: list[np.ndarray] | None = []  # the start of the signal, until there is enough of it to reflect
+        self.tail = np.zeros((0, 1), np.float32)
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """The next samples, behind those before the first where they are the first; none while there are too few to tell."""
+        start, end = self.spectrogram.start, self.spectrogram.end
+        if self.held is not None:
+            self.held.append(samples)
+            if sum(map(len, self.held)) <= end:
+                return samples[:0]
+            self.tail = samples = np.concatenate(self.held)
+            self.held = None
+            first = samples[start:0:-1] if self._reflects else np.zeros((start, samples.shape[1]), samples.dtype)
+            extended = np.concatenate([first, samples])
+        else:
+            extended = samples
+            self.tail = samples if len(samples) > end else np.concatenate([self.tail, samples])
+        self.tail = self.tail[-(end + 1) :]
+        return extended
+
+    def finish(self) -> np.ndarray:
+        """What comes behind the last sample."""
+        if self.held is None:
+            end, tail = self.spectrogram.end, self.tail
+            return tail[-2 : -end - 2 : -1] if self._reflects else np.zeros((end, tail.shape[1]), tail.dtype)
+        whole = np.concatenate(self.held) if self.held else self.tail
+        # Shorter than what it is extended by: NumPy reflects back and forth.
+        return _extended(whole, self.spectrogram) if len(whole) else whole
+
+    @property
+    def _reflects(self) -> bool:
+        return self.spectrogram.padding == "reflect"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kerasep.artifact import INPUT, Manifest
+from kerasep.manifest import INPUT, NEXT, PRESENT, Manifest
 from kerasep.spectral import WINDOWS, Spectrogram
 
 EDGES = {
@@ -14,16 +14,17 @@ EDGES = {
 
 def usage(manifest: Manifest) -> dict[str, Any]:
     """A manifest's `usage`: names, types and shapes of the graph's tensors, and sentences that say how to run it."""
-    spectrogram = manifest.spectrogram
-    shape = [manifest.batch or "batch", manifest.window_frames or "frames", spectrogram.bins, spectrogram.channels]
-    tensor = {"type": "float32", "shape": shape}
     return {
-        "inputs": {INPUT: tensor},
-        "outputs": dict.fromkeys(manifest.targets, tensor),
-        "feed": _feed(spectrogram),
-        "frames": _frames(manifest),
+        "inputs": {name: _tensor(shape) for name, shape in manifest.inputs().items()},
+        "outputs": {name: _tensor(shape) for name, shape in manifest.outputs().items()},
+        "feed": _feed(manifest.spectrogram),
+        "frames": _step(manifest) if manifest.graph == "step" else _frames(manifest),
         "take": _take(manifest),
     }
+
+
+def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
+    return {"type": "float32", "shape": [size or free for size, free in zip(shape, ("batch", "frames", 0, 0), strict=False)]}
 
 
 def _feed(spectrogram: Spectrogram) -> str:
@@ -62,8 +63,26 @@ def _frames(manifest: Manifest) -> str:
     return cut
 
 
+def _step(manifest: Manifest) -> str:
+    ahead = manifest.look_ahead_frames
+    states = f"Start with zeros in every state; what comes out as STATE{NEXT} goes in as STATE with the next frame."
+    if not ahead:
+        return f"One frame at a time, in order. {states} What comes out belongs to the frame that went in."
+    least = manifest.minimum_frames
+    more = f" A song of fewer than {least} frames is filled up with zeros after the last, {PRESENT} 1." if least > 1 else ""
+    return (
+        f"One frame at a time, in order, with {PRESENT} 1. {states} What comes out belongs to the frame {ahead} frames before: "
+        f"drop the first {ahead} outputs, and after the last frame feed {ahead} frames of zeros with {PRESENT} 0.{more}"
+    )
+
+
 def _take(manifest: Manifest) -> str:
     spectrogram, count = manifest.spectrogram, len(manifest.targets)
+    outputs = "Each output is a target's magnitudes, axes as the input's."
+    if manifest.graph == "step":
+        outputs = (
+            f"Each target's output times {INPUT} of the frame it belongs to is its estimate: magnitudes, axes as {INPUT}'s."
+        )
     power = "" if manifest.exponent == 1 else f" ** {manifest.exponent:g}"
     nothing = f"1/{count}" if manifest.unclaimed == "shared" else "0"
     gains = {
@@ -73,7 +92,7 @@ def _take(manifest: Manifest) -> str:
     }[manifest.mask]
     wiener = f" (By default kerasep runs {manifest.wiener} iteration(s) of a Wiener filter on that.)" if manifest.wiener else ""
     return (
-        f"Each output is a target's magnitudes, axes as the input's. For a stem, {gains}; multiply the mixture's complex "
+        f"{outputs} For a stem, {gains}; multiply the mixture's complex "
         f"transform by the gain{wiener}; transform each frame back, times the window again; add frames up {spectrogram.hop} "
         f"samples apart; divide by the sum of the squared windows; drop the first {spectrogram.start} samples and what lies "
         "beyond the signal."

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kerasep.artifact import Artifact, Manifest
+from kerasep.artifact import Artifact
 from kerasep.download import fetch
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import cache
+from kerasep.manifest import Manifest
 from kerasep.spectral import Spectrogram
 
 DEFAULT = "conv"

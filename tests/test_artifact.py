@@ -6,8 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from kerasep.artifact import KEY, Artifact, Manifest
+from kerasep.artifact import Artifact
 from kerasep.errors import KerasepError, UsageError
+from kerasep.manifest import Manifest
+from kerasep.runtimes import KEY
 from kerasep.zoo import load
 
 

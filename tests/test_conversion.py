@@ -24,7 +24,7 @@ def refused(runs, output, match: str, error=KerasepError) -> None:
 def test_equal_to_keras_at_any_length_and_batch(packed, runs):
     artifact = Artifact(packed)
     assert artifact.manifest.details["parity"]["max_relative_error"] <= 1e-5
-    session = artifact._session
+    session = artifact.runtime.session
     for batch, frames in ((1, 1), (1, 333), (3, 40)):
         mixture = np.random.default_rng(frames).exponential(size=(batch, frames, 129, 2)).astype(np.float32)
         outputs = session.run(["vocals", "drums"], {"mixture": mixture})

@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BASE = {"errors", "files"}
 SIGNAL = BASE | {"audio", "spectral", "masking"}
-RUN = SIGNAL | {"artifact", "separator", "zoo"}
+FILE = SIGNAL | {"manifest", "runtimes", "artifact"}
+RUN = FILE | {"separator", "stream", "zoo"}
 SCORE = RUN | {"dataset", "systems", "bsseval", "evaluation", "report", "demo"}
 ALLOWED = {  # room: the rooms it may import
     "errors": set(),
@@ -17,10 +18,14 @@ ALLOWED = {  # room: the rooms it may import
     "spectral": set(),
     "masking": set(),
     "windows": set(),
-    "artifact": SIGNAL | {"windows"},
+    "manifest": {"masking", "spectral"},
+    "runtimes": {"errors"},
+    "stepping": {"manifest"},
+    "artifact": {"errors", "manifest", "runtimes", "stepping", "windows"},
     "download": {"errors"},
-    "zoo": BASE | {"artifact", "download", "spectral", "importers"},
-    "separator": SIGNAL | {"artifact"},
+    "zoo": BASE | {"artifact", "manifest", "download", "spectral", "importers"},
+    "separator": SIGNAL | {"artifact", "manifest"},
+    "stream": SIGNAL | {"artifact", "manifest", "stepping", "separator"},
     "dataset": SIGNAL,
     "bsseval": set(),
     "systems": RUN | {"dataset"},
@@ -32,10 +37,10 @@ ALLOWED = {  # room: the rooms it may import
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},
     "operations": {"spectral"},
-    "usage": {"artifact", "spectral"},
+    "usage": {"manifest", "spectral"},
     "graph": {"errors"},
-    "conversion": SIGNAL | {"artifact", "usage", "graph", "models", "training", "operations"},
-    "importers": SIGNAL | {"artifact", "models", "training", "conversion", "importers"},
+    "conversion": FILE | {"usage", "graph", "models", "training", "operations"},
+    "importers": FILE | {"models", "training", "conversion", "importers"},
     "cli": SCORE | {"usage", "training", "conversion", "importers"},
     "__init__": {"zoo", "separator"},
     "__main__": {"cli"},

@@ -23,12 +23,13 @@ from export.exporting import PRECISIONS, export
 from export.half import as_hardware, fragile, to_half
 from export.integers import _axes, _weights, to_int8
 from kerasep import conversion
-from kerasep.artifact import KEY, Artifact
+from kerasep.artifact import Artifact
 from kerasep.conversion import pack, to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.masking import apply, ratio_gains
 from kerasep.models import build, folded
+from kerasep.runtimes import KEY
 from kerasep.separator import Separator
 from kerasep.spectral import Spectrogram, istft, stft
 from kerasep.training.recipe import Augment, Recipe
@@ -100,7 +101,7 @@ def test_four_files_with_their_manifests(exported):
 
 def test_the_manifest_inside_is_the_one_beside_but_for_what_only_the_latter_can_tell(exported, runs):
     for path in exported.values():
-        inside = json.loads(Artifact(path)._session.get_modelmeta().custom_metadata_map[KEY])
+        inside = json.loads(Artifact(path).runtime.session.get_modelmeta().custom_metadata_map[KEY])
         outside = beside(path)
         assert set(outside) - set(inside) == {"sha256", "bytes", "sources"}
         assert inside == {key: outside[key] for key in inside}
@@ -184,7 +185,7 @@ def test_a_later_failure_leaves_the_earlier_files(runs, hq_root, tmp_path, monke
 
 def test_sizes_are_fixed(fixed):
     artifact = Artifact(fixed)
-    tensors = (*artifact._session.get_inputs(), *artifact._session.get_outputs())
+    tensors = (*artifact.runtime.session.get_inputs(), *artifact.runtime.session.get_outputs())
     assert [tensor.name for tensor in tensors] == ["mixture", "vocals", "drums"]
     assert all(tensor.shape == [2, 100, 129, 2] for tensor in tensors)
     manifest = artifact.manifest
@@ -223,7 +224,7 @@ def test_blocks_of_a_fixed_file_join(fixed, mixture):
 def test_one_size_alone(runs, hq_root, tmp_path, exported, size):
     (path,) = export([runs["vocals"]], tmp_path, root=hq_root, **size)
     artifact, free = Artifact(path), Artifact(exported["float32"])
-    assert artifact._session.get_inputs()[0].shape == [size.get("batch", "batch"), size.get("frames", "frames"), 129, 2]
+    assert artifact.runtime.session.get_inputs()[0].shape == [size.get("batch", "batch"), size.get("frames", "frames"), 129, 2]
     sound = magnitudes(172)
     assert error(artifact.predict(sound)["vocals"], free.predict(sound)["vocals"]) <= 1e-5
 
@@ -274,8 +275,8 @@ def tamper(monkeypatch):
     """Lets every precision be made of a graph with other weights."""
 
     def with_change(change, target=""):
-        honest = exporting._converted
-        monkeypatch.setattr(exporting, "_converted", lambda g, *others: honest(graph_with(g, change, target), *others))
+        honest = exporting._onnx
+        monkeypatch.setattr(exporting, "_onnx", lambda g, *others: honest(graph_with(g, change, target), *others))
 
     return with_change
 
@@ -328,7 +329,7 @@ def test_an_unusual_operator_is_refused(runs, hq_root, tmp_path, monkeypatch):
         copy.graph.node.append(helper.make_node("Identity", ["before"], [graph.graph.node[-1].output[0]], name="last"))
         return copy, {}
 
-    monkeypatch.setattr(exporting, "_converted", converted)
+    monkeypatch.setattr(exporting, "_onnx", converted)
     refused([runs["vocals"]], tmp_path / "out", "operators that not every runtime has: Identity", root=hq_root)
 
 
@@ -669,13 +670,13 @@ def test_from_the_command_line(runs, hq_root, tmp_path, monkeypatch, capsys):
     arguments = [runs["vocals"], "-o", tmp_path, "--frames", 200, "--batch", 4, "--name", "little", "--root", hq_root]
     code, out, err = exported_by(*arguments, monkeypatch=monkeypatch, capsys=capsys)
     assert (code, out, err) == (0, f"{tmp_path / 'little.onnx'}\n", "")
-    assert Artifact(tmp_path / "little.onnx")._session.get_inputs()[0].shape == [4, 200, 129, 2]
+    assert Artifact(tmp_path / "little.onnx").runtime.session.get_inputs()[0].shape == [4, 200, 129, 2]
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        (["--format", "tflite"], "unknown format 'tflite': choose from onnx"),
+        (["--format", "coreml"], "unknown format 'coreml': choose from onnx, tflite"),
         (["--precision", "float32", "int4"], "unknown precision 'int4': choose from float32, float16, int8, int8-dynamic"),
         (["--frames", "0"], "--frames 0: give a positive number, or dynamic"),
         (["--frames", "-1"], "--frames -1: give a positive number"),
@@ -779,7 +780,7 @@ def test_windows_are_the_networks_own(hq_root, tmp_path):
     refused([run], tmp_path / "out", "take 30 frames and no other number", UsageError, frames=40)
     (path,) = export([run], tmp_path / "out", frames=30, batch=4, root=hq_root)
     artifact = Artifact(path)
-    assert artifact._session.get_inputs()[0].shape == [4, 30, 129, 1]
+    assert artifact.runtime.session.get_inputs()[0].shape == [4, 30, 129, 1]
     assert (artifact.manifest.margin_frames, artifact.manifest.step_frames) == (0, 5)
     sound = magnitudes(83)[:, :, :1]
     windows = np.stack([np.pad(sound, ((0, 2), (0, 0), (0, 0)))[first : first + 30] for first in range(0, 60, 5)])

@@ -12,11 +12,12 @@ import pytest
 from conftest import agreement
 
 from kerasep import zoo
-from kerasep.artifact import KEY, Artifact
+from kerasep.artifact import Artifact
 from kerasep.cli import main
 from kerasep.conversion import freeze, save, to_onnx
 from kerasep.importers.imported import Imported
 from kerasep.models import build
+from kerasep.runtimes import KEY
 from kerasep.separator import Separator
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Augment, Recipe
@@ -225,7 +226,7 @@ def test_a_reader_gets_the_same_stems(artifact, mixture, tmp_path, length):
 
 
 def test_names_and_shapes_are_the_graphs(artifact, capsys):
-    session, manifest = artifact._session, artifact.manifest
+    session, manifest = artifact.runtime.session, artifact.manifest
     said = usage(manifest)
     for tensors, known in ((session.get_inputs(), said["inputs"]), (session.get_outputs(), said["outputs"])):
         assert {tensor.name: (tensor.type, tensor.shape) for tensor in tensors} == {

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 import kerasep
-from kerasep.artifact import Manifest
 from kerasep.errors import KerasepError
 from kerasep.files import replacing, write_json
+from kerasep.manifest import Manifest
 from kerasep.training.recipe import RECORD, Recipe
 from kerasep.training.trainer import WEIGHTS
 

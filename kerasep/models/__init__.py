@@ -18,18 +18,21 @@ class Network(NamedTuple):
         context: context(**options).
         joint: whether its targets share layers. If not, each has a network of its own, side by side on the same input.
         fold: fold(network of one target, spectrogram), the same for inference alone with fewer passes over its data.
+        step: step(network of one target, spectrogram), the same for a frame at a time: from `mixture`, perhaps `present`, and
+            states to `mask` and each state's `STATE_next`. Raises ValueError for a network that cannot.
     """
 
     build: Callable[..., keras.Model]
     context: Callable[..., Context]
     joint: bool = False
     fold: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
+    step: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
 
 
 NETWORKS = {
-    "conv": Network(conv.conv, conv.context, fold=conv.fold),
+    "conv": Network(conv.conv, conv.context, fold=conv.fold, step=conv.step),
     "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.context, joint=True),
-    "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold),
+    "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold, step=openunmix.step),
     "spleeter": Network(spleeter.spleeter, spleeter.context, joint=True),
 }
 
@@ -58,6 +61,33 @@ def folded(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.
     if fold is None:
         return model
     return _side_by_side(network, spectrogram, {target: fold(model.get_layer(target), spectrogram) for target in model.output})
+
+
+def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.Model:
+    """What `build` gave, once trained, for one frame at a time.
+
+    Returns:
+        A functional model of dicts: from mixture (1, 1, bins, channels), present (1, 1, 1), where it looks ahead, and each
+        target's states, to each target's mask, as mixture, and the states, with `_next` to their names.
+
+    Raises:
+        ValueError: it cannot run so.
+    """
+    step = _find(network).step
+    if step is None:
+        raise ValueError("it takes windows of frames: it cannot be streamed")
+    inputs: dict[str, keras.KerasTensor] = {}
+    outputs = {}
+    for target in model.output:
+        part = step(model.get_layer(target), spectrogram)
+        part = keras.Model(part.input, part.output, name=target)
+        names = {name: name if name in ("mixture", "present") else f"{target}_{name}" for name in part.input}
+        for name, tensor in part.input.items():
+            inputs.setdefault(names[name], keras.Input(tensor.shape[1:], batch_size=1, name=names[name]))
+        given = part({name: inputs[names[name]] for name in part.input})
+        outputs[target] = given.pop("mask")
+        outputs |= {f"{target}_{name}": state for name, state in given.items()}
+    return keras.Model(inputs, outputs, name=network)
 
 
 def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras.Model]) -> keras.Model:

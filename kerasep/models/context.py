@@ -13,6 +13,7 @@ class Context(NamedTuple):
         window: frames it takes, where it takes no other number; 0 where it does.
         step: frames from one such window to the next.
         stretch: fewest frames that are worth asking for at a time, because what surrounds them costs as much as they do.
+        ahead: later frames that a frame's estimate depends on, of a network that can run frame by frame.
     """
 
     frames: int
@@ -21,3 +22,4 @@ class Context(NamedTuple):
     window: int = 0
     step: int = 0
     stretch: int = 1
+    ahead: int = 0

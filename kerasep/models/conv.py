@@ -21,7 +21,7 @@ import numpy as np
 from keras import layers, ops
 
 from kerasep.models.context import Context
-from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose
+from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose, dense
 from kerasep.spectral import Spectrogram
 
 TAPS = 15
@@ -115,6 +115,63 @@ def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
     return lean
 
 
+def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
+    """The same network for one frame at a time.
+
+    What a convolution over frames sees is kept from step to step: `c2` the last 14 frames' C1, `d1` the last 14 frames of the
+    bottleneck. Both are zero outside a song. Where the network looks ahead, `present` says so, and C2's state carries it along.
+
+    Args:
+        network: what `conv` gave.
+        spectrogram: what goes in.
+
+    Returns:
+        A functional model from mixture (1, 1, bins, channels), present (1, 1, 1) where it looks ahead, and states, to mask
+        (1, 1, bins, channels), of the frame so many frames before, and states.
+    """
+    lean = fold(network, spectrogram)
+    by_name = {layer.name: layer for layer in lean.layers}
+    weights = {name: by_name[name].get_weights() for name in ("c1", "c2", "fc1", "fc2", "d1", "d2")}
+    padding, bins, channels = by_name["c2"].padding, spectrogram.bins, spectrogram.channels
+
+    def connected(x, name, kernel=None, activation="relu"):
+        given, bias = weights[name]
+        return dense(given if kernel is None else kernel, bias, activation)(x)
+
+    inputs = {"mixture": keras.Input((1, bins, channels), batch_size=1, name="mixture")}
+    x = by_name["standardise"](inputs["mixture"]) if "standardise" in by_name else inputs["mixture"]
+    x = connected(ops.reshape(x, (1, bins * channels)), "c1", weights["c1"][0].reshape(bins * channels, -1))
+    kernel = weights["c2"][0]  # (taps, vertical, horizontal)
+    if padding != "causal":
+        inputs["present"] = keras.Input((1, 1), batch_size=1, name="present")
+        present = ops.reshape(inputs["present"], (1, 1))
+        x = ops.concatenate([x * present, present], axis=-1)
+        kernel = np.pad(kernel, ((0, 0), (0, 1), (0, 0)))
+    seen, inputs["c2"] = _window(x, "c2")  # (1, taps, vertical, and present)
+    x = connected(ops.reshape(seen, (1, -1)), "c2", kernel.reshape(-1, kernel.shape[-1]))
+    x = connected(connected(x, "fc1"), "fc2")
+    if padding == "same":
+        x = x * seen[:, TAPS // 2, -1:]  # is there a frame in the middle?
+    if padding == "valid":
+        x = x * seen[:, 0, -1:] * seen[:, -1, -1:]  # are there all of them?
+    bottleneck, inputs["d1"] = _window(x, "d1")  # (1, taps, horizontal)
+    kernel = weights["d1"][0][::-1].transpose(0, 2, 1)  # the oldest frame first: (taps, horizontal, vertical)
+    x = connected(ops.reshape(bottleneck, (1, -1)), "d1", kernel.reshape(-1, kernel.shape[-1]))
+    last, bias = weights["d2"]
+    mask = dense(last.reshape(bins * channels, -1).T, np.tile(bias, bins), "relu")(x)
+    outputs = {"mask": ops.reshape(mask, (1, 1, bins, channels)), "c2_next": seen[:, 1:], "d1_next": bottleneck[:, 1:]}
+    return keras.Model(inputs, outputs, name="conv")
+
+
+def _window(x, name: str):
+    """The last frames with the newest (1, features) behind them, and the state they come from."""
+    state = keras.Input((TAPS - 1, x.shape[-1]), batch_size=1, name=name)
+    return ops.concatenate([state, x[:, None]], axis=1), state
+
+
 def context(padding: str = "valid", **_) -> Context:
     """Two horizontal convolutions reach 7 frames to either side each, or 14 to one."""
-    return Context(2 * (TAPS - 1) if padding == "causal" else TAPS - 1, minimum=TAPS if padding == "valid" else 1)
+    reach = TAPS - 1
+    if padding == "causal":
+        return Context(2 * reach)
+    return Context(reach, minimum=TAPS if padding == "valid" else 1, ahead=reach)

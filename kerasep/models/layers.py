@@ -7,6 +7,7 @@ Written as Conv2D the same arithmetic trains many times slower on a CPU, so thes
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -237,6 +238,14 @@ class Shares(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def dense(kernel: np.ndarray, bias: np.ndarray, activation: str) -> keras.layers.Layer:
+    """A dense layer with these weights."""
+    layer = keras.layers.Dense(len(bias), activation=activation)
+    layer.build((None, len(kernel)))
+    layer.set_weights([kernel, bias])
+    return layer
 
 
 def _vertical_transpose(features, kernel):

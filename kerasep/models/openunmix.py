@@ -14,12 +14,14 @@ One network per target. The mixture's magnitudes go in, the target's come out: a
 Departures: one LSTM bias where PyTorch's layers add two; the input mean is stored as it is, not negated.
 """
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from kerasep.models.context import Context
-from kerasep.models.layers import Rescale, Standardise
+from kerasep.models.layers import Rescale, Standardise, dense
 from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.spectral import Spectrogram
 
@@ -87,37 +89,67 @@ def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
     As layers of their own they pass over every bin of every frame: a fifth of the time of the network in ONNX Runtime.
     """
+    mixture = keras.Input((None, spectrogram.bins, spectrogram.channels), name="mixture")
+    mask = _mask(network, mixture, lambda layer, x: layer(x))
+    return keras.Model(mixture, ops.multiply(mask, mixture), name="openunmix")
+
+
+def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
+    """The same network for one frame at a time, if its LSTM runs forwards alone.
+
+    Args:
+        network: what `openunmix` gave.
+        spectrogram: what goes in.
+
+    Returns:
+        A functional model from mixture (1, 1, bins, channels) and each LSTM's states (1, hidden) to mask, as mixture, and
+        states.
+
+    Raises:
+        ValueError: the LSTM also runs backwards.
+    """
+    inputs = {"mixture": keras.Input((1, spectrogram.bins, spectrogram.channels), batch_size=1, name="mixture")}
+    outputs = {}
+
+    def advance(layer, x):
+        if isinstance(layer, BidirectionalLSTM):
+            raise ValueError("its LSTM also runs backwards: train it with --set options.bidirectional=false to stream it")
+        names = [f"{layer.name}_{kind}" for kind in ("hidden", "cell")]
+        inputs.update({name: keras.Input((layer.units,), batch_size=1, name=name) for name in names})
+        cell = layers.LSTMCell(layer.units, name=f"{layer.name}_step")
+        x, states = cell(x[:, 0], [inputs[name] for name in names])
+        cell.set_weights(layer.get_weights())
+        outputs.update({f"{name}_next": state for name, state in zip(names, states, strict=True)})
+        return x[:, None]
+
+    return keras.Model(inputs, {"mask": _mask(network, inputs["mixture"], advance), **outputs}, name="openunmix")
+
+
+def _mask(network: keras.Model, mixture, recur: Callable):
+    """A trained network's mask, `recur(layer, x)` being what an LSTM makes of its input."""
 
     def factors(name):
         gamma, beta, mean, variance = (np.float64(weight) for weight in network.get_layer(name).get_weights())
         factor = gamma / np.sqrt(variance + EPSILON)
         return factor, beta - mean * factor
 
-    bins, channels = spectrogram.bins, spectrogram.channels
-    mixture = keras.Input((None, bins, channels), name="mixture")
+    bins, channels = mixture.shape[2:]
     mean, scale = (np.repeat(np.float64(weight), channels) for weight in network.get_layer("standardise").get_weights())
     kernel = scale[:, None] * network.get_layer("fc1").get_weights()[0]
     factor, shift = factors("bn1")
     x = mixture[:, :, : len(mean) // channels]
     x = layers.Reshape((-1, len(mean)))(x)
-    x = skip = _dense(kernel * factor, shift - mean @ kernel * factor, "tanh")(x)
+    x = skip = dense(kernel * factor, shift - mean @ kernel * factor, "tanh")(x)
     for layer in network.layers:
         if isinstance(layer, layers.LSTM | BidirectionalLSTM):
-            x = layer(x)
+            x = recur(layer, x)
     factor, shift = factors("bn2")
     x = layers.Concatenate()([skip, x])
-    x = _dense(network.get_layer("fc2").get_weights()[0] * factor, shift, "relu")(x)
+    x = dense(network.get_layer("fc2").get_weights()[0] * factor, shift, "relu")(x)
     factor, shift = factors("bn3")
     scale, mean = (np.repeat(np.float64(weight), channels) for weight in network.get_layer("rescale").get_weights())
-    x = _dense(network.get_layer("fc3").get_weights()[0] * (factor * scale), shift * scale + mean, "relu")(x)
-    return keras.Model(mixture, ops.multiply(layers.Reshape((-1, bins, channels))(x), mixture), name="openunmix")
-
-
-def _dense(kernel: np.ndarray, bias: np.ndarray, activation: str) -> keras.layers.Layer:
-    layer = layers.Dense(len(bias), activation=activation)
-    layer.build((None, None, len(kernel)))
-    layer.set_weights([kernel, bias])
-    return layer
+    x = dense(network.get_layer("fc3").get_weights()[0] * (factor * scale), shift * scale + mean, "relu")(x)
+    return layers.Reshape((-1, bins, channels))(x)
 
 
 def context(**_) -> Context:

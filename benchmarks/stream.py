@@ -1,0 +1,61 @@
+"""Separation hop by hop on one core: how long a hop takes, how late stems are, and whether memory grows."""
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import describe
+from kerasep import demo
+from kerasep.artifact import Artifact, sha256
+from kerasep.files import write_json
+from kerasep.stream import StreamSeparator
+
+SECONDS = 60
+WARM_UP = 5  # of them, that are not counted
+
+
+def measure(models: list[Path], output: Path) -> None:
+    """Stream music through step graphs, on the first of this process' cores, and write every hop's time to `output`."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        result: dict[str, Any] = {
+            **describe("numpy", "scipy", "onnxruntime", "ai-edge-litert"),
+            "models": [_model(path) for path in models],
+        }
+    finally:
+        os.sched_setaffinity(0, cores)
+    write_json(output, result)
+
+
+def _model(path: Path) -> dict[str, Any]:
+    artifact = Artifact(path, threads=1)
+    stream = StreamSeparator(artifact)
+    music = np.sum(list(demo.render().values()), axis=0)
+    hop, hops = stream.hop, SECONDS * stream.rate // stream.hop
+    seconds, late, before = [], 0, 0
+    for number in range(hops):
+        sound = np.take(music, range(number * hop, (number + 1) * hop), axis=0, mode="wrap")
+        start = time.perf_counter()
+        stream.push(sound)
+        seconds.append(time.perf_counter() - start)
+        late = max(late, stream.given - stream.taken + hop)  # this hop's first sample was there one hop ago
+        if number == WARM_UP * stream.rate // hop:
+            before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+    print(f"{path.name}: median {1000 * np.median(seconds):.2f} ms, 99 % {1000 * np.quantile(seconds, 0.99):.2f} ms")
+    return {
+        "name": artifact.manifest.name,
+        "format": path.suffix[1:],
+        "sha256": sha256(path),
+        "targets": artifact.manifest.targets,
+        "hop_seconds": hop / stream.rate,
+        "latency_seconds": stream.latency / stream.rate,
+        "latency_seen_seconds": late / stream.rate,
+        "look_ahead_frames": artifact.manifest.look_ahead_frames,
+        "grown_kilobytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before,
+        "samples": seconds,
+    }

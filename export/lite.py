@@ -1,0 +1,118 @@
+"""Keras networks to TFLite: built-in operators alone, names, and the manifest in the file's metadata."""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import flatbuffers
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from export.recurrence import looped
+from kerasep.conversion import called, described
+from kerasep.errors import KerasepError
+from kerasep.manifest import INPUT, Manifest
+from kerasep.runtimes import KEY
+
+NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
+FRAMES = (300, 301)  # to convert for where any number is to be taken
+LOOP_FRAMES = 512  # that a file takes whose loops need one number of them, if none was asked for
+
+
+def to_tflite(networks: Sequence[keras.Model], manifest: Manifest) -> schema.ModelT:
+    """One float32 graph for several networks, its inputs and outputs named as the manifest has them.
+
+    A converter that is asked for any number of frames writes arithmetic on shapes all over the graph. So what is to take any
+    is converted for two numbers of them, and where the two graphs differ, there are the frames.
+
+    Raises:
+        KerasepError: they differ in something else.
+    """
+    if manifest.shape[1]:
+        return _converted(networks, manifest, manifest.shape)
+    batch, _, *rest = manifest.shape
+    return _resizable(*(_converted(networks, manifest, (batch, frames, *rest)) for frames in FRAMES))
+
+
+def _converted(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[int, ...]) -> schema.ModelT:
+    """For one shape of the mixture."""
+    if manifest.graph == "spectrogram":
+        networks = [looped(network) for network in networks]
+    function = called(networks, manifest.inputs() | {INPUT: shape})
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
+    names = sorted(manifest.outputs())  # the order in which TensorFlow takes a dict apart
+
+    @tf.function(input_signature=function.input_signature)
+    def named(*inputs):
+        return dict(zip(names, frozen(*inputs), strict=True))
+
+    module = tf.Module()
+    module.named = named
+    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
+        tf.saved_model.save(module, folder, signatures={"serving_default": named.get_concrete_function()})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        content = converter.convert()
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
+
+
+def _resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
+    """A graph that takes any number of frames, from two that take different ones: what differs is given as -1."""
+    for one, other in zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True):
+        if not np.array_equal(one.shape, other.shape):
+            one.shapeSignature = np.where(one.shape == other.shape, one.shape, -1)
+    reshapes = [operator for operator in first.subgraphs[0].operators if kind(first, operator) == "RESHAPE"]
+    targets = {number for operator in reshapes for number in operator.inputs[1:]}
+    for number, (one, other) in enumerate(zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True)):
+        given, changed = (model.buffers[tensor.buffer].data for model, tensor in ((first, one), (second, other)))
+        if given is None or np.array_equal(given, changed):
+            continue
+        sizes, others = given.view(np.int32), changed.view(np.int32)
+        loose = np.where(sizes == others, sizes, -1)
+        if number not in targets or np.count_nonzero(loose == -1) > 1:
+            raise KerasepError(f"{one.name.decode()} depends on the number of frames: fix it with --frames")
+        first.buffers[one.buffer].data = loose.astype(np.int32).view(np.uint8)
+    for operator in reshapes:
+        if operator.builtinOptions is not None:
+            operator.builtinOptions.newShape = None  # the same again, which would have to agree
+    return first
+
+
+def kind(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """What an operator is."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    if code.customCode:
+        return f"CUSTOM {code.customCode.decode()}"
+    return NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def save_tflite(model: schema.ModelT, manifest: Manifest, path: Path) -> None:
+    """Write a graph with its manifest inside."""
+    path.write_bytes(to_bytes(model, {KEY: json.dumps(described(manifest))}))
+
+
+def to_bytes(model: schema.ModelT, metadata: Mapping[str, str] = {}) -> bytes:
+    """A file's content, with these metadata in place of the converter's own."""
+    buffers, entries = model.buffers, model.metadata
+    model.buffers, model.metadata = list(buffers), []
+    for name, text in metadata.items():
+        entry, buffer = schema.MetadataT(), schema.BufferT()
+        buffer.data = np.frombuffer(text.encode(), np.uint8)
+        entry.name, entry.buffer = name, len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(buffer)
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    model.buffers, model.metadata = buffers, entries
+    return bytes(builder.Output())
+
+
+def operators(path: Path) -> dict[str, int]:
+    """How often a file has each operator; those that are not built in as CUSTOM and their own name."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
+    return dict(Counter(kind(model, operator) for graph in model.subgraphs for operator in graph.operators))

@@ -1,0 +1,83 @@
+"""LSTMs as TFLite runs them well: with its own operators, and as little as can be in the loop.
+
+A converter makes a loop of Keras' LSTM that takes one frame at a time, and five times as long as ONNX Runtime. Here the input's
+product with the kernel is made for all frames at once, before the loop, and the loop goes 16 frames at a time, because each of
+its turns copies what it has made so far. Each direction has a loop of its own: what it multiplies by, 1 MB for 256 units, then
+stays in a core's cache. Tried, and slower or the same: both directions in one loop, as two products, as one of two matrices or
+as a grouped convolution; 1, 4, 8 and 32 frames at a time.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from kerasep.models.lstm import BidirectionalLSTM
+
+STEPS = 16  # frames in a turn of the loop at most; as many of them as divide all frames
+
+
+def looped(network: keras.Model) -> keras.Model:
+    """A network with a loop for each LSTM; it takes one number of frames, and one song at a time."""
+
+    def clone(layer):
+        if isinstance(layer, BidirectionalLSTM):
+            return LSTMLoop([layer.forward_layer, layer.backward_layer])
+        return LSTMLoop([layer]) if isinstance(layer, layers.LSTM) else layer
+
+    return keras.models.clone_model(network, clone_function=clone, recursive=True)
+
+
+def has_loops(networks: Sequence[keras.Model]) -> bool:
+    """Whether there are LSTMs in them, at any depth."""
+    return any(
+        isinstance(layer, layers.LSTM | BidirectionalLSTM) for network in networks for layer in network._flatten_layers()
+    )
+
+
+class LSTMLoop(layers.Layer):
+    """What trained LSTMs make of a sequence (1, frames, features), side by side: (1, frames, units of all of them)."""
+
+    def __init__(self, directions: list[layers.LSTM]) -> None:
+        super().__init__()
+        self.units = directions[0].units
+        self.directions = [(direction.go_backwards, _ordered(direction.cell.get_weights())) for direction in directions]
+
+    def compute_output_shape(self, sequences_shape):
+        return (*sequences_shape[:2], self.units * len(self.directions))
+
+    def call(self, sequences, initial_state=None, mask=None, training=None):
+        return tf.concat([self._direction(sequences, *direction) for direction in self.directions], axis=-1)
+
+    def _direction(self, sequences, backwards: bool, weights: list[np.ndarray]):
+        _, frames, features = sequences.shape
+        units, (kernel, recurrent, bias) = self.units, weights
+        steps = max(number for number in range(1, STEPS + 1) if frames % number == 0)
+        projected = tf.matmul(tf.reshape(sequences, (frames, features)), kernel) + bias
+        if backwards:
+            projected = tf.reverse(projected, [0])
+        chunks = tf.reshape(projected, (frames // steps, steps, 1, 4 * units))
+
+        def turn(number, hidden, cell, array):
+            made, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
+            for frame in tf.unstack(chunks[number]):
+                gates = frame + tf.matmul(hidden, weights)
+                i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, axis=1)
+                cell = f * cell + i * tf.tanh(gates[:, 3 * units :])
+                hidden = o * tf.tanh(cell)
+                made.append(hidden)
+            return number + 1, hidden, cell, array.write(number, tf.stack(made))
+
+        turns, nothing = frames // steps, tf.zeros((1, units))
+        array = tf.TensorArray(tf.float32, turns, element_shape=(steps, 1, units))
+        start = (0, nothing, nothing, array)
+        *_, array = tf.while_loop(lambda number, *_: number < turns, turn, start, maximum_iterations=turns)
+        hiddens = tf.reshape(array.stack(), (1, frames, units))
+        return tf.reverse(hiddens, [1]) if backwards else hiddens
+
+
+def _ordered(weights: list[np.ndarray]) -> list[np.ndarray]:
+    """Kernel, recurrent kernel and bias with the gates that a sigmoid follows side by side: Keras' i, f, c, o as i, f, o, c."""
+    return [np.concatenate([np.split(weight, 4, axis=-1)[gate] for gate in (0, 1, 3, 2)], axis=-1) for weight in weights]

@@ -1,0 +1,102 @@
+"""What runs a graph, behind one way of asking: named arrays in, named arrays out."""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from kerasep.errors import KerasepError
+
+KEY = "kerasep"  # of the manifest among a file's metadata
+Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
+
+
+class Runtime(Protocol):
+    """An opened file.
+
+    Attributes:
+        manifest: JSON that is embedded in the file under `KEY`, None if there is none.
+        inputs, outputs: of the graph, by name, with their shapes, 0 for any size.
+    """
+
+    manifest: str | None
+    inputs: Shapes
+    outputs: Shapes
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """All outputs for all inputs, float32."""
+
+
+class OnnxRuntime:
+    """An ONNX file on ONNX Runtime's CPU provider."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise KerasepError("ONNX Runtime is not installed: pip install 'kerasep[cpu]'") from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors arrive as exceptions
+        options.intra_op_num_threads = threads or 0
+        # Threads that wait in a busy loop make an LSTM a quarter faster; between two blocks the cores belong to the transforms.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
+        self.manifest = self.session.get_modelmeta().custom_metadata_map.get(KEY)
+        self.inputs = {node.name: _sizes(node.shape) for node in self.session.get_inputs()}
+        self.outputs = {node.name: _sizes(node.shape) for node in self.session.get_outputs()}
+
+    def run(self, feeds: Arrays) -> Arrays:
+        return dict(zip(self.outputs, self.session.run(list(self.outputs), feeds), strict=True))
+
+
+class LiteRT:
+    """A TFLite file on LiteRT, whose XNNPACK does what it can."""
+
+    def __init__(self, path: Path, threads: int | None) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise KerasepError("LiteRT is not installed: pip install 'kerasep[tflite]'") from error
+        try:
+            interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count() or 1)  # which checks the file as well
+            self.manifest = _metadata(path)
+            self.runner = interpreter.get_signature_runner()
+            self.inputs = {name: _signature(tensor) for name, tensor in self.runner.get_input_details().items()}
+            self.outputs = {name: _signature(tensor) for name, tensor in self.runner.get_output_details().items()}
+        except Exception as error:  # flatbuffers and LiteRT raise whatever they stumble over
+            raise KerasepError(f"{path}: not a TFLite file that this LiteRT can run: export it again") from error
+
+    def run(self, feeds: Arrays) -> Arrays:
+        return self.runner(**feeds)
+
+
+RUNTIMES: dict[str, type[OnnxRuntime] | type[LiteRT]] = {".onnx": OnnxRuntime, ".tflite": LiteRT}
+
+
+def _sizes(shape: list[int | str]) -> tuple[int, ...]:
+    return tuple(size if isinstance(size, int) else 0 for size in shape)
+
+
+def _signature(tensor: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(max(0, int(size)) for size in tensor["shape_signature"])
+
+
+def _metadata(path: Path) -> str | None:
+    """What a TFLite file has under `KEY`."""
+    from ai_edge_litert.schema_py_generated import Model
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        model = Model.GetRootAsModel(content, 0)
+        for place in range(model.MetadataLength()):
+            entry = model.Metadata(place)
+            if entry.Name() == KEY.encode():
+                buffer = model.Buffers(entry.Buffer())
+                return bytes(buffer.Data(byte) for byte in range(buffer.DataLength())).decode()
+    return None
