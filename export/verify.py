@@ -41,18 +41,17 @@ BASIC = (
     "Add Concat Conv ConvTranspose Div Elu Gemm LSTM LeakyRelu MatMul Mul Pad Pow Relu Reshape Sigmoid Slice Softmax Split "
     "Squeeze Sub Tanh Transpose Unsqueeze"
 )
-OPERATORS = {
-    "float32": frozenset(BASIC.split()),
-    "float16": frozenset(["Cast"]),
-    "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
-    "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
-}
 LITE = (
     "ADD CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED LEAKY_RELU LESS LOGICAL_AND LOGISTIC MUL PACK PAD POW RELU RESHAPE "
     "REVERSE_V2 SLICE SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE_CONV UNPACK WHILE"
 )
-ALLOWED = {
-    "onnx": OPERATORS,
+OPERATORS = {  # by format and precision, beyond float32's
+    "onnx": {
+        "float32": frozenset(BASIC.split()),
+        "float16": frozenset(["Cast"]),
+        "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
+        "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
+    },
     "tflite": {
         "float32": frozenset(LITE.split()),
         "float16": frozenset(["DEQUANTIZE"]),
@@ -85,7 +84,7 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     manifest, precision = artifact.manifest, artifact.manifest.precision
     form = artifact.path.suffix[1:]
     what = file_name(manifest, form)  # `artifact` has another name until it has passed
-    if extra := sorted(set(operators(artifact.path)) - ALLOWED[form]["float32"] - ALLOWED[form][precision]):
+    if extra := sorted(set(operators(artifact.path)) - OPERATORS[form]["float32"] - OPERATORS[form][precision]):
         raise KerasepError(f"{what}: needs operators that not every runtime has: {', '.join(extra)}")
     parity = measure_parity(artifact, frozen, magnitudes(clips[0], manifest))
     error = parity["max_relative_error"]

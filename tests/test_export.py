@@ -138,7 +138,7 @@ def test_the_file_measures_what_its_manifest_says(exported, runs, mixture):
 def test_operators_are_those_that_every_runtime_has(exported):
     for precision, path in exported.items():
         found = {node.op_type for node in onnx.load(path).graph.node}
-        assert found <= verify.OPERATORS["float32"] | verify.OPERATORS[precision]
+        assert found <= verify.OPERATORS["onnx"]["float32"] | verify.OPERATORS["onnx"][precision]
         assert all(not node.domain for node in onnx.load(path).graph.node)
 
 

@@ -62,10 +62,22 @@ def test_the_bundled_model_is_small_and_described():
 
 
 def test_operators_in_the_docs_are_all_that_a_file_may_have():
-    text = (ROOT / "docs" / "export.md").read_text()
-    rows = re.findall(r"^\| (all|float16|int8|int8-dynamic) \| ((?:and )?[A-Z][A-Za-z ]*) \|$", text, re.MULTILINE)
-    listed = {"float32" if name == "all" else name: set(row.removeprefix("and ").split()) for name, row in rows}
-    assert listed == {precision: set(names) for precision, names in OPERATORS.items()}
+    onnx, tflite = (ROOT / "docs" / "export.md").read_text().split("## TFLite")
+    for form, text in (("onnx", onnx), ("tflite", tflite)):
+        rows = re.findall(r"^\| (all|float16|int8|int8-dynamic) \| ((?:and )?[A-Z][A-Za-z0-9_ ]*) \|$", text, re.MULTILINE)
+        listed = {"float32" if name == "all" else name: set(row.removeprefix("and ").split()) for name, row in rows}
+        assert listed == {precision: set(names) for precision, names in OPERATORS[form].items()}
+
+
+def test_streaming_is_as_fast_and_as_prompt_as_we_want_it():
+    models = json.loads((ROOT / "docs" / "results" / "stream.json").read_text())["models"]
+    assert {(model["name"], model["format"]) for model in models} == {
+        (name, form) for name in ("conv-step", "conv-causal-step") for form in ("onnx", "tflite")
+    }
+    for model in models:
+        assert sorted(model["samples"])[int(0.99 * len(model["samples"]))] < 0.003
+        assert model["latency_seen_seconds"] <= model["latency_seconds"] <= (0.42 if model["look_ahead_frames"] else 0.095)
+        assert model["grown_kilobytes"] < 1024
 
 
 def test_every_network_in_every_precision_is_measured_within_what_is_allowed():
