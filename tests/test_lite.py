@@ -16,7 +16,7 @@ from export import recurrence
 from export.exporting import PRECISIONS, export
 from export.lite import LOOP_FRAMES, kind, to_bytes
 from export.lite_precision import products
-from export.verify import OPERATORS, LITE, operators
+from export.verify import LITE, OPERATORS, operators
 from kerasep.artifact import Artifact, beside
 from kerasep.cli import main
 from kerasep.errors import KerasepError, UsageError
