@@ -258,6 +258,40 @@ def _export() -> list[str]:
     return _table(head, rows)
 
 
+def _export_lite() -> list[str]:
+    rows = []
+    for name, network in _result("export")["networks"].items():
+        lite = network["tflite"]
+        medians = {precision: statistics.median(samples) for precision, samples in lite["samples"].items()}
+        for precision, file in lite["files"].items():
+            sdr = file["sdr"].values()
+            rows.append(
+                (
+                    f"`{name}`",
+                    precision,
+                    f"{file['bytes'] / 1e6:.1f} MB",
+                    f"{100 * file['bytes'] / lite['files']['float32']['bytes']:.0f} %",
+                    f"{file['parity']['max_relative_error']:.1e}",
+                    "{median:.0f} ({least:.0f})".format(**file["agreement_db"]) if "agreement_db" in file else "–",
+                    f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
+                    f"{1000 * medians[precision] / lite['seconds_of_audio']:.1f}",
+                    f"{medians[precision] / medians['onnx']:.2f}",
+                )
+            )
+    head = (
+        "network",
+        "precision",
+        "size",
+        "of float32",
+        "error",
+        "stems, dB",
+        "SDR lost, dB",
+        "ms per s",
+        "of ONNX Runtime's time",
+    )
+    return _table(head, rows)
+
+
 def _export_limits() -> list[str]:
     result = _result("export")
     rows = []
@@ -343,6 +377,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "scoring": _scoring,
     "agreement": _agreement,
     "export": _export,
+    "export lite": _export_lite,
     "export limits": _export_limits,
     "export int8": _export_int8,
     "export half": _export_half,

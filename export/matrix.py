@@ -10,8 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,21 +19,22 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
-import onnx
 
 from export.clips import magnitudes, to_verify
 from export.exporting import PRECISIONS, export
+from export.verify import operators
 from export.web import compare
 from kerasep.artifact import Artifact
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import write_json
+from kerasep.manifest import Manifest
 
 REPETITIONS = 15
 WARM_UP = 2
 SIZE = 2048  # of the matrices whose product says how fast this machine multiplies
 BYTES = 1 << 27  # copied to see how fast it copies
 MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_activations")
-PACKAGES = ("numpy", "onnx", "onnxruntime", "tensorflow", "keras", "tf2onnx")
+PACKAGES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow", "keras", "tf2onnx")
 
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
@@ -45,20 +45,29 @@ def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: P
         "networks": {},
     }
     for name, runs in networks.items():
-        paths = list(export(runs, artifacts, name=name, precisions=PRECISIONS, root=root))
-        files = {precision: Artifact(path) for precision, path in zip(PRECISIONS, paths, strict=True)}
-        result["networks"][name] = {**_times(files), "files": {p: _file(file, web) for p, file in files.items()}}
+        files, lite = (_exported(runs, artifacts, name, form, root) for form in ("onnx", "tflite"))
+        described = {p: {**_file(file), "web": compare(file, _music(file.manifest, 100), web)} for p, file in files.items()}
+        beside = {**_lite_times(files["float32"], lite), "files": {p: _file(file) for p, file in lite.items()}}
+        result["networks"][name] = {**_times(files), "files": described, "tflite": beside}
         write_json(output, result)
 
 
-def _file(artifact: Artifact, web: Path) -> dict[str, Any]:
+def _exported(runs: list[Path], artifacts: Path, name: str, form: str, root: Path) -> dict[str, Artifact]:
+    """A file of each precision."""
+    paths = export(runs, artifacts, name=name, formats=[form], precisions=PRECISIONS, root=root)
+    return {precision: Artifact(path) for precision, path in zip(PRECISIONS, paths, strict=True)}
+
+
+def _file(artifact: Artifact) -> dict[str, Any]:
     details = artifact.manifest.details
     kept: dict[str, Any] = {key: details[key] for key in MEASURED if key in details}
-    manifest = artifact.manifest
-    shape = (1, manifest.window_frames or 100, manifest.spectrogram.bins, manifest.spectrogram.channels)
-    mixture = np.resize(magnitudes(to_verify(None)[0], manifest), shape)
-    operators = Counter(node.op_type for node in onnx.load(artifact.path).graph.node)
-    return {"bytes": artifact.path.stat().st_size, "operators": dict(operators), **kept, "web": compare(artifact, mixture, web)}
+    return {"bytes": artifact.path.stat().st_size, "operators": operators(artifact.path), **kept}
+
+
+def _music(manifest: Manifest, frames: int) -> np.ndarray:
+    """Magnitudes of music as a graph takes them, of its own number of frames or of this."""
+    shape = (1, manifest.window_frames or frames, manifest.spectrogram.bins, manifest.spectrogram.channels)
+    return np.resize(magnitudes(to_verify(None)[0], manifest), shape)
 
 
 def _times(files: dict[str, Artifact]) -> dict[str, Any]:
@@ -73,13 +82,7 @@ def _times(files: dict[str, Artifact]) -> dict[str, Any]:
     given, taken = np.ones(BYTES, np.uint8), np.empty(BYTES, np.uint8)
     parts: dict[str, Callable[[], Any]] = {precision: partial(file.predict, block) for precision, file in files.items()}
     parts |= {"product": partial(np.matmul, matrix, matrix), "copy": partial(np.copyto, taken, given)}
-    samples: dict[str, list[float]] = {name: [] for name in parts}
-    for repetition in range(WARM_UP + REPETITIONS):
-        for name, part in parts.items():
-            start = time.perf_counter()
-            part()
-            if repetition >= WARM_UP:
-                samples[name].append(time.perf_counter() - start)
+    samples = _in_turns(parts)
     seconds = frames * spectrogram.hop / spectrogram.rate
     moved = block.nbytes * (1 + len(manifest.targets)) + files["float32"].path.stat().st_size
     product, copy = (statistics.median(samples.pop(name)) for name in ("product", "copy"))
@@ -92,6 +95,28 @@ def _times(files: dict[str, Artifact]) -> dict[str, Any]:
         "limit_seconds": manifest.multiply_adds * seconds * product / SIZE**3 + moved * copy / BYTES,
         "samples": samples,
     }
+
+
+def _lite_times(reference: Artifact, files: dict[str, Artifact]) -> dict[str, Any]:
+    """Runs of TFLite files in turns with ONNX Runtime's of the same networks in float32, on the same frames and cores."""
+    manifest = files["float32"].manifest
+    mixture = _music(manifest, manifest.block_frames + 2 * manifest.context_frames)
+    parts = {precision: partial(file.run, mixture) for precision, file in files.items()}
+    samples = _in_turns({"onnx": partial(reference.run, mixture), **parts})
+    seconds = mixture.shape[1] * manifest.spectrogram.hop / manifest.spectrogram.rate
+    return {"frames": mixture.shape[1], "seconds_of_audio": seconds, "samples": samples}
+
+
+def _in_turns(parts: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
+    """Seconds that each takes, one after the other again and again, so that a slow moment of the machine hits all alike."""
+    samples: dict[str, list[float]] = {name: [] for name in parts}
+    for repetition in range(WARM_UP + REPETITIONS):
+        for name, part in parts.items():
+            start = time.perf_counter()
+            part()
+            if repetition >= WARM_UP:
+                samples[name].append(time.perf_counter() - start)
+    return samples
 
 
 def main() -> int:
