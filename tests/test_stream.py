@@ -1,5 +1,6 @@
 """Step graphs and the stream around them: hop by hop the same as the whole song at once, no later than they say."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from kerasep.separator import Separator
 from kerasep.spectral import Analysis, Spectrogram, stft
 from kerasep.stream import StreamSeparator
 from kerasep.training.recipe import Recipe
+from kerasep.usage import usage
 
 STEREO = Spectrogram(fft=256, hop=64)
 CONV = {"vertical": 6, "horizontal": 5, "hidden": 8}
@@ -118,6 +120,37 @@ def causal(tmp_path_factory) -> Artifact:
     network, options, _ = NETWORKS["causal"]
     folder = tmp_path_factory.mktemp("causal")
     return Artifact(next(export([a_run(folder / "run", network, options)], folder, graph="step")))
+
+
+def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
+    """What it says in words is enough: states by their names, how many outputs to drop, and what ends a song."""
+    whole, step = pair
+    said = usage(step.manifest)
+    magnitudes = np.random.default_rng(0).exponential(size=(40, STEREO.bins, 2)).astype(np.float32)
+    assert (
+        "Start with zeros in every state; what comes out as STATE_next goes in as STATE with the next frame." in said["frames"]
+    )
+    given = {name: np.zeros(tensor["shape"], np.float32) for name, tensor in said["inputs"].items()}
+    assert set(said["outputs"]) == {
+        "vocals",
+        "drums",
+        *(f"{name}_next" for name in given if name not in ("mixture", "present")),
+    }
+    ahead = re.search(r"belongs to the frame (\d+) frames before: drop the first \1 outputs", said["frames"])
+    late = int(ahead[1]) if ahead else 0
+    if not ahead:
+        assert "What comes out belongs to the frame that went in." in said["frames"]
+    masks = []
+    for number in range(40 + late):
+        given["mixture"] = magnitudes[number][None, None] if number < 40 else np.zeros_like(magnitudes[0])[None, None]
+        if "present" in given:
+            given["present"][:] = number < 40
+        made = step.runtime.run(given)
+        given |= {name.removesuffix("_next"): state for name, state in made.items() if name.endswith("_next")}
+        masks.append(made["vocals"][0, 0])
+    assert "Each target's output times mixture of the frame it belongs to is its estimate" in said["take"]
+    expected = whole.predict(magnitudes)["vocals"]
+    assert np.abs(np.stack(masks[late:]) * magnitudes - expected).max() <= 1e-5 * expected.max()
 
 
 def test_the_name_says_step(causal):
