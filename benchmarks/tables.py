@@ -227,35 +227,10 @@ def _export() -> list[str]:
     for name, network in _result("export")["networks"].items():
         medians = {precision: statistics.median(samples) for precision, samples in network["samples"].items()}
         for precision, file in network["files"].items():
-            whole, sdr = network["files"]["float32"]["bytes"], file["sdr"].values()
-            milliseconds = 1000 * medians[precision] / network["seconds_of_audio"]
-            rows.append(
-                (
-                    f"`{name}`",
-                    precision,
-                    f"{file['bytes'] / 1e6:.1f} MB",
-                    f"{100 * file['bytes'] / whole:.0f} %",
-                    f"{file['parity']['max_relative_error']:.1e}",
-                    "{median:.0f} ({least:.0f})".format(**file["agreement_db"]) if "agreement_db" in file else "–",
-                    f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
-                    f"{milliseconds:.1f}",
-                    f"{medians[precision] / medians['float32']:.2f}",
-                    f"{file['web']['max_relative_error']:.0e}",
-                )
-            )
-    head = (
-        "network",
-        "precision",
-        "size",
-        "of float32",
-        "error",
-        "stems, dB",
-        "SDR lost, dB",
-        "ms per s",
-        "time of float32",
-        "web",
-    )
-    return _table(head, rows)
+            milliseconds = f"{1000 * medians[precision] / network['seconds_of_audio']:.1f}"
+            share, web = f"{medians[precision] / medians['float32']:.2f}", f"{file['web']['max_relative_error']:.0e}"
+            rows.append((f"`{name}`", precision, *_verified(file, network["files"]), milliseconds, share, web))
+    return _table(("network", "precision", *VERIFIED, "ms per s", "time of float32", "web"), rows)
 
 
 def _export_lite() -> list[str]:
@@ -264,32 +239,25 @@ def _export_lite() -> list[str]:
         lite = network["tflite"]
         medians = {precision: statistics.median(samples) for precision, samples in lite["samples"].items()}
         for precision, file in lite["files"].items():
-            sdr = file["sdr"].values()
-            rows.append(
-                (
-                    f"`{name}`",
-                    precision,
-                    f"{file['bytes'] / 1e6:.1f} MB",
-                    f"{100 * file['bytes'] / lite['files']['float32']['bytes']:.0f} %",
-                    f"{file['parity']['max_relative_error']:.1e}",
-                    "{median:.0f} ({least:.0f})".format(**file["agreement_db"]) if "agreement_db" in file else "–",
-                    f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
-                    f"{1000 * medians[precision] / lite['seconds_of_audio']:.1f}",
-                    f"{medians[precision] / medians['onnx']:.2f}",
-                )
-            )
-    head = (
-        "network",
-        "precision",
-        "size",
-        "of float32",
-        "error",
-        "stems, dB",
-        "SDR lost, dB",
-        "ms per s",
-        "of ONNX Runtime's time",
+            milliseconds = f"{1000 * medians[precision] / lite['seconds_of_audio']:.1f}"
+            share = f"{medians[precision] / medians['onnx']:.2f}"
+            rows.append((f"`{name}`", precision, *_verified(file, lite["files"]), milliseconds, share))
+    return _table(("network", "precision", *VERIFIED, "ms per s", "time of ONNX Runtime"), rows)
+
+
+VERIFIED = ("size", "of float32", "error", "stems, dB", "SDR lost, dB")
+
+
+def _verified(file: dict[str, Any], files: dict[str, Any]) -> tuple[str, ...]:
+    """What verification found of a file, in the columns of `VERIFIED`."""
+    sdr = file["sdr"].values()
+    return (
+        f"{file['bytes'] / 1e6:.1f} MB",
+        f"{100 * file['bytes'] / files['float32']['bytes']:.0f} %",
+        f"{file['parity']['max_relative_error']:.1e}",
+        "{median:.0f} ({least:.0f})".format(**file["agreement_db"]) if "agreement_db" in file else "–",
+        f"{max(row['median_loss'] for row in sdr):.3f} ({max(row['largest_loss'] for row in sdr):.2f})",
     )
-    return _table(head, rows)
 
 
 def _export_limits() -> list[str]:
