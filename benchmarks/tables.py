@@ -311,6 +311,17 @@ def _export_half() -> list[str]:
     )
 
 
+def _causal() -> list[str]:
+    ahead = {f"{model['name']}": model for model in _result("stream")["models"]}
+    rows = []
+    for recipe, step in (("conv-norm", "conv-step"), ("conv-causal", "conv-causal-step")):
+        medians = _result(f"validation/{recipe}/summary")["median"]
+        sdr = {target: values["SDR"] for target, values in medians.items()}
+        mean = f"{statistics.mean(sdr[target] for target in TARGETS):.2f}"
+        rows.append((f"`{recipe}`", f"{1000 * ahead[step]['latency_seconds']:.0f} ms", *_numbers(sdr, 2), mean))
+    return _table(("median SDR in dB, 14 validation songs", "latency", *TARGETS, "mean"), rows)
+
+
 def _stream() -> list[str]:
     rows = []
     for model in _result("stream")["models"]:
@@ -350,6 +361,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "export int8": _export_int8,
     "export half": _export_half,
     "stream": _stream,
+    "causal": _causal,
     "machine": _machine,
 }
 
