@@ -14,10 +14,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.recurrence import looped
-from kerasep.conversion import called, described
+from kerasep.conversion import called
 from kerasep.errors import KerasepError
 from kerasep.manifest import INPUT, Manifest
 from kerasep.runtimes import KEY
+from kerasep.usage import described
 
 NAMES = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 FRAMES = (300, 301)  # to convert for where any number is to be taken

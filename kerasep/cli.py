@@ -24,7 +24,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.manifest import MASKS, Manifest
 from kerasep.separator import Separator
 from kerasep.stream import StreamSeparator
-from kerasep.usage import usage
+from kerasep.usage import described
 from kerasep.zoo import DEFAULT, load, summaries
 
 
@@ -156,9 +156,8 @@ def models(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     artifact = load(arguments.model)
-    manifest = artifact.manifest
-    more = {"usage": usage(manifest), "bytes": artifact.path.stat().st_size}
-    print(json.dumps(manifest.to_json() | more, indent=1, ensure_ascii=False))
+    size = {"bytes": artifact.path.stat().st_size}
+    print(json.dumps(described(artifact.manifest) | size, indent=1, ensure_ascii=False))
     return 0
 
 

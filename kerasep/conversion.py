@@ -33,7 +33,7 @@ from kerasep.runtimes import KEY
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import WEIGHTS, load_run
-from kerasep.usage import usage
+from kerasep.usage import described
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read
 DEFAULTS = {"exponent": 1.0, "wiener": 0, "licence": "not stated: ask whoever trained it"}
@@ -394,8 +394,3 @@ def save(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
     """Write a graph with its manifest inside."""
     helper.set_model_props(graph, {KEY: json.dumps(described(manifest))})
     onnx.save(graph, path)
-
-
-def described(manifest: Manifest) -> dict[str, Any]:
-    """A manifest and how to use what it describes, as it stands in files."""
-    return manifest.to_json() | {"usage": usage(manifest)}

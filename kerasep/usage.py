@@ -23,6 +23,11 @@ def usage(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def described(manifest: Manifest) -> dict[str, Any]:
+    """A manifest and how to use what it describes, as it stands in files."""
+    return manifest.to_json() | {"usage": usage(manifest)}
+
+
 def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
     return {"type": "float32", "shape": [size or free for size, free in zip(shape, ("batch", "frames", 0, 0), strict=False)]}
 
