@@ -48,18 +48,21 @@ def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = Fals
         nodes = [node.name for node in _products(model) if _layer(node) in chosen]
         return _weights(_activations(model, clips, nodes, dynamic) if nodes else model, axes)
 
-    def agreement(chosen: Sequence[str]) -> float:
-        estimates = _estimates(quantised(chosen), clips)
-        error = sum(float(np.sum(np.square(a - b, dtype=np.float64))) for a, b in zip(reference, estimates, strict=True))
-        energy = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in reference)
-        return 10 * np.log10(energy / max(error, 1e-30))
-
-    able = chosen(layers, agreement)
+    able = chosen(layers, reference, lambda chosen: _estimates(quantised(chosen), clips))
     return quantised(able), able
 
 
-def chosen(layers: Sequence[str], agreement: Callable[[Sequence[str]], float]) -> list[str]:
-    """Layers whose activations can be int8, given by how many dB the error then lies below the estimates."""
+def chosen(
+    layers: Sequence[str], reference: Sequence[np.ndarray], estimates: Callable[[Sequence[str]], Sequence[np.ndarray]]
+) -> list[str]:
+    """Layers whose activations can be int8, given the estimates without any such layer, and with some."""
+    energy = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in reference)
+
+    def agreement(some: Sequence[str]) -> float:
+        pairs = zip(reference, estimates(some), strict=True)
+        error = sum(float(np.sum(np.square(a - b, dtype=np.float64))) for a, b in pairs)
+        return 10 * np.log10(energy / max(error, 1e-30))
+
     alone = {layer: agreement([layer]) for layer in tqdm(layers, desc="layers in int8", leave=False, disable=None)}
     able = sorted((layer for layer in layers if alone[layer] >= ALONE), key=lambda layer: -alone[layer])
     while able and agreement(able) < TOGETHER:

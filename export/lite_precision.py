@@ -95,14 +95,12 @@ def to_int8_tflite(
     reference = _estimates(_rounded(model, manifest, axes, ranges, [], dynamic), clips)
     able = [p for p in found if p.kind != "TRANSPOSE_CONV" and (dynamic or p.graph is model.subgraphs[0])]
 
-    def agreement(layers: Sequence[str]) -> float:
-        estimates = _estimates(_rounded(model, manifest, axes, ranges, layers, dynamic), clips)
-        error = sum(float(np.sum(np.square(a - b, dtype=np.float64))) for a, b in zip(reference, estimates, strict=True))
-        energy = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in reference)
-        return 10 * np.log10(energy / max(error, 1e-30))
+    def quantised(layers: Sequence[str]) -> schema.ModelT:
+        return _rounded(model, manifest, axes, ranges, layers, dynamic)
 
-    layers = chosen(list(dict.fromkeys(product.layer for product in able)), agreement)
-    return _rounded(model, manifest, axes, ranges, layers, dynamic), layers
+    candidates = list(dict.fromkeys(product.layer for product in able))
+    layers = chosen(candidates, reference, lambda layers: _estimates(quantised(layers), clips))
+    return quantised(layers), layers
 
 
 class Ranges(NamedTuple):
