@@ -5,7 +5,6 @@ activations are int8 only in layers that were measured to stand it. What a layer
 XNNPACK carries out once. `int8-dynamic` leaves it to the runtime to find each frame's range; `int8` has ranges from music.
 """
 
-import copy
 import os
 import warnings
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 
 from export.integers import SMALL, chosen, rounded
-from export.lite import kind, to_bytes
+from export.lite_graph import cleared, copied, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
 from kerasep.manifest import Manifest
 
 Kinds = schema.BuiltinOperator
@@ -60,7 +59,7 @@ def products(model: schema.ModelT, targets: Sequence[str]) -> list[Product]:
             if weights not in known:
                 path = f"{graph.name.decode()}/{graph.tensors[operator.outputs[0]].name.decode()}"
                 target = next((target for target in targets if f"/{target}" in path), "")
-                counts[target] = counts.get(target, 0) + 1
+                counts[target] = counts.get(target, counts.get("", 0)) + 1  # behind those that targets share
                 known[weights] = f"{name.lower()}{counts[target]}"
             found.append(Product(graph, operator, name, known[weights]))
     return found
@@ -68,11 +67,11 @@ def products(model: schema.ModelT, targets: Sequence[str]) -> list[Product]:
 
 def to_half_tflite(model: schema.ModelT, manifest: Manifest) -> schema.ModelT:
     """A float32 graph with float16 weights. It computes in float32, or, where a delegate chooses to, in float16."""
-    model = _copied(model)
+    model = copied(model)
     for product in products(model, manifest.targets):
         values = _weights(model, product)
         _expanded(model, product, values.astype(np.float16), Types.FLOAT16)
-    return _cleared(model)
+    return cleared(model)
 
 
 def to_int8_tflite(
@@ -175,7 +174,7 @@ def _rounded(
     model: schema.ModelT, manifest: Manifest, axes: Sequence[int], ranges: Ranges, layers: Sequence[str], dynamic: bool
 ) -> schema.ModelT:
     """With int8 weights, and int8 activations in these layers."""
-    model = _copied(model)
+    model = copied(model)
     for product, axis in zip(products(model, manifest.targets), axes, strict=True):
         weights = _weights(model, product)
         if product.layer not in layers:
@@ -189,7 +188,7 @@ def _rounded(
                 product.operator.builtinOptions.asymmetricQuantizeInputs = True
         else:
             _integer_product(model, product, scales, ranges)
-    return _cleared(model)
+    return cleared(model)
 
 
 def _integer_product(model: schema.ModelT, product: Product, scales: np.ndarray, ranges: Ranges) -> None:
@@ -204,35 +203,34 @@ def _integer_product(model: schema.ModelT, product: Product, scales: np.ndarray,
         return _quantization(np.array(scale), int(np.clip(round(-128 - low / scale), -128, 127)))
 
     taken, made = affine(source), affine(result)
-    quantised, new = _tensor(graph, graph.tensors[source], "int8", Types.INT8, taken)
-    integer, _ = _tensor(graph, graph.tensors[result], "int8", Types.INT8, made)
+    quantised, new = new_tensor(graph, graph.tensors[source], "int8", Types.INT8, taken)
+    integer, _ = new_tensor(graph, graph.tensors[result], "int8", Types.INT8, made)
     inputs = list(operator.inputs)
     inputs[given] = quantised
     if len(inputs) > 2 and inputs[2] >= 0:
-        bias = np.frombuffer(model.buffers[graph.tensors[inputs[2]].buffer].data.tobytes(), np.float32)
+        bias = numbers(model, graph.tensors[inputs[2]])
         steps = taken.scale * scales.reshape(-1)
-        inputs[2], _ = _tensor(graph, graph.tensors[inputs[2]], f"int32/{result}", Types.INT32, _quantization(steps))
-        graph.tensors[inputs[2]].buffer = _buffer(model, np.round(bias / steps).astype(np.int32))
+        inputs[2], _ = new_tensor(graph, graph.tensors[inputs[2]], f"int32/{result}", Types.INT32, _quantization(steps))
+        graph.tensors[inputs[2]].buffer = new_buffer(model, np.round(bias / steps).astype(np.int32))
     operator.inputs, operator.outputs = inputs, [integer]
     graph.operators[place : place + 1] = [
-        *([_operator(model, Kinds.QUANTIZE, [source], [quantised])] if new else []),
+        *([new_operator(model, Kinds.QUANTIZE, [source], [quantised])] if new else []),
         operator,
-        _operator(model, Kinds.DEQUANTIZE, [integer], [result]),
+        new_operator(model, Kinds.DEQUANTIZE, [integer], [result]),
     ]
 
 
 def _weights(model: schema.ModelT, product: Product) -> np.ndarray:
-    tensor = product.graph.tensors[product.operator.inputs[WEIGHTS]]
-    return np.frombuffer(model.buffers[tensor.buffer].data.tobytes(), np.float32).reshape(tensor.shape)
+    return numbers(model, product.graph.tensors[product.operator.inputs[WEIGHTS]])
 
 
 def _packed(model: schema.ModelT, product: Product, values: np.ndarray, kind: int, quantization=None) -> int:
     """Let a product take weights of another type; the same for all that take the same."""
     graph, inputs = product.graph, list(product.operator.inputs)
     axis = 0 if quantization is None else quantization.quantizedDimension
-    number, new = _tensor(graph, graph.tensors[inputs[WEIGHTS]], f"{kind}/{axis}", kind, quantization)
+    number, new = new_tensor(graph, graph.tensors[inputs[WEIGHTS]], f"{kind}/{axis}", kind, quantization)
     if new:
-        graph.tensors[number].buffer = _buffer(model, values)
+        graph.tensors[number].buffer = new_buffer(model, values)
     inputs[WEIGHTS] = number
     product.operator.inputs = inputs
     return number
@@ -242,41 +240,10 @@ def _expanded(model: schema.ModelT, product: Product, values: np.ndarray, kind: 
     """A product's weights in another type, with DEQUANTIZE between them and it."""
     graph, operator = product.graph, product.operator
     packed = _packed(model, product, values, kind, quantization)
-    expanded, new = _tensor(graph, graph.tensors[packed], "expanded", Types.FLOAT32)
+    expanded, new = new_tensor(graph, graph.tensors[packed], "expanded", Types.FLOAT32)
     operator.inputs[WEIGHTS] = expanded
     if new:
-        graph.operators.insert(graph.operators.index(operator), _operator(model, Kinds.DEQUANTIZE, [packed], [expanded]))
-
-
-def _copied(model: schema.ModelT) -> schema.ModelT:
-    """A copy that can be changed, but for the numbers in its buffers."""
-    return copy.deepcopy(model, {id(buffer): buffer for buffer in model.buffers})
-
-
-def _cleared(model: schema.ModelT) -> schema.ModelT:
-    """Without the numbers that nothing takes any more."""
-    taken = {
-        graph.tensors[number].buffer
-        for graph in model.subgraphs
-        for operator in graph.operators
-        for number in operator.inputs
-        if number >= 0
-    }
-    model.buffers = [buffer if number in taken else schema.BufferT() for number, buffer in enumerate(model.buffers)]
-    return model
-
-
-def _tensor(graph: schema.SubGraphT, like: schema.TensorT, name: str, kind: int, quantization=None) -> tuple[int, bool]:
-    """A tensor of another's shape and name, with this behind it, and whether there was none."""
-    full = like.name + f"/{name}".encode()
-    for number in range(len(graph.tensors) - 1, -1, -1):
-        if graph.tensors[number].name == full:
-            return number, False
-    tensor = schema.TensorT()
-    tensor.name, tensor.shape, tensor.shapeSignature, tensor.hasRank = full, like.shape, like.shapeSignature, like.hasRank
-    tensor.type, tensor.buffer, tensor.quantization = kind, 0, quantization
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1, True
+        graph.operators.insert(graph.operators.index(operator), new_operator(model, Kinds.DEQUANTIZE, [packed], [expanded]))
 
 
 def _quantization(scales: np.ndarray, zero: int = 0, axis: int = 0) -> schema.QuantizationParametersT:
@@ -285,22 +252,3 @@ def _quantization(scales: np.ndarray, zero: int = 0, axis: int = 0) -> schema.Qu
     parameters.zeroPoint = np.full(scales.size, zero, np.int64)
     parameters.quantizedDimension = axis
     return parameters
-
-
-def _buffer(model: schema.ModelT, values: np.ndarray) -> int:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    return len(model.buffers) - 1
-
-
-def _operator(model: schema.ModelT, code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
-    numbers = [max(entry.builtinCode, entry.deprecatedBuiltinCode) for entry in model.operatorCodes]
-    if code not in numbers:
-        entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 5
-        model.operatorCodes.append(entry)
-        numbers.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = numbers.index(code), inputs, outputs
-    return operator

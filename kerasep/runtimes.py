@@ -67,14 +67,35 @@ class LiteRT:
         try:
             interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count() or 1)  # which checks the file as well
             self.manifest = _metadata(path)
-            self.runner = interpreter.get_signature_runner()
-            self.inputs = {name: _signature(tensor) for name, tensor in self.runner.get_input_details().items()}
-            self.outputs = {name: _signature(tensor) for name, tensor in self.runner.get_output_details().items()}
+            runner = interpreter.get_signature_runner()
+            given, made = runner.get_input_details(), runner.get_output_details()
         except Exception as error:  # flatbuffers and LiteRT raise whatever they stumble over
             raise KerasepError(f"{path}: not a TFLite file that this LiteRT can run: export it again") from error
+        self.inputs = {name: _signature(tensor) for name, tensor in given.items()}
+        self.outputs = {name: _signature(tensor) for name, tensor in made.items()}
+        self._interpreter = interpreter
+        self._places = {name: tensor["index"] for name, tensor in (given | made).items()}
+        self._shapes: Shapes = {}
 
     def run(self, feeds: Arrays) -> Arrays:
-        return self.runner(**feeds)
+        shapes = {name: array.shape for name, array in feeds.items()}
+        if shapes != self._shapes:
+            for name, shape in shapes.items():
+                self._interpreter.resize_tensor_input(self._places[name], shape)
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
+        for name, array in feeds.items():
+            self._interpreter.set_tensor(self._places[name], array)
+        self._interpreter.invoke()
+        made = {name: self._interpreter.tensor(self._places[name])() for name in self.outputs}
+        # All in one piece of memory, which the C library keeps for the next time. Pieces for each, as LiteRT's own signature
+        # runner makes them, it hands back to the system again and again, and that takes as long as a small network.
+        memory = np.empty(sum(array.size for array in made.values()), np.float32)
+        parts = np.split(memory, np.cumsum([array.size for array in made.values()])[:-1])
+        outputs = {name: part.reshape(made[name].shape) for name, part in zip(made, parts, strict=True)}
+        for name, array in made.items():
+            outputs[name][...] = array
+        return outputs
 
 
 RUNTIMES: dict[str, type[OnnxRuntime] | type[LiteRT]] = {".onnx": OnnxRuntime, ".tflite": LiteRT}

@@ -14,7 +14,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from export import recurrence
 from export.exporting import PRECISIONS, export
-from export.lite import LOOP_FRAMES, kind, to_bytes
+from export.lite import LOOP_FRAMES
+from export.lite_graph import kind, to_bytes
 from export.lite_precision import products
 from export.verify import LITE, OPERATORS, operators
 from kerasep.artifact import Artifact, beside
@@ -119,7 +120,8 @@ def test_any_length_where_the_network_takes_any(runs, tmp_path):
     for frames in (1, 7, 301, 40):
         magnitudes = np.ones((frames, 129, 2), np.float32)
         assert artifact.predict(magnitudes)["vocals"].shape == (frames, 129, 2)
-    assert not {"SHAPE", "PACK", "GATHER"} & set(operators(path))
+    assert not {"SHAPE", "PACK", "GATHER", "TILE"} & set(operators(path))
+    assert operators(path)["SPLIT"] == 1  # all targets' first layers are one product
 
 
 def test_fixed_sizes(runs, tmp_path):
