@@ -179,10 +179,10 @@ def _energy(values: np.ndarray, products: Sequence[NodeProto], name: str) -> np.
     return np.sum(np.square(values, dtype=np.float64), axis=tuple(axis for axis in range(values.ndim) if axis != channel))
 
 
-def rounded(weights: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8, and their scales along an axis, of as many dimensions."""
+def rounded(weights: np.ndarray, axis: int, least: float | np.ndarray = 1e-32) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as int8, and their scales along an axis, of as many dimensions, no smaller than `least`."""
     largest = np.abs(weights).max(axis=tuple(other for other in range(weights.ndim) if other != axis), keepdims=True)
-    scales = (np.maximum(largest, 1e-30) / 127).astype(np.float32)
+    scales = np.maximum(largest / 127, least).astype(np.float32)
     return np.clip(np.round(weights / scales), -127, 127).astype(np.int8), scales
 
 

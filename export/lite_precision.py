@@ -181,7 +181,7 @@ def _rounded(
             integers, scales = rounded(weights, axis)
             _expanded(model, product, integers, Types.INT8, _quantization(scales, axis=axis))
             continue
-        integers, scales = rounded(weights, OUTPUTS)
+        integers, scales = rounded(weights, OUTPUTS, 1e-32 if dynamic else _least(model, product, ranges))
         _packed(model, product, integers, Types.INT8, _quantization(scales))
         if dynamic:
             if product.kind == "FULLY_CONNECTED":
@@ -191,18 +191,29 @@ def _rounded(
     return cleared(model)
 
 
+def _least(model: schema.ModelT, product: Product, ranges: Ranges) -> np.ndarray:
+    """The smallest scales of weights with which biases, in steps of weights times inputs, are numbers of 32 bits."""
+    weights, inputs = _weights(model, product), product.operator.inputs
+    if len(inputs) < 3 or inputs[2] < 0:
+        return np.array(1e-32)
+    taken = _affine(ranges, inputs[OF[product.kind]])
+    bias = np.abs(numbers(model, product.graph.tensors[inputs[2]]), dtype=np.float64)
+    return np.maximum(bias / (2**30 * taken.scale), 1e-32).reshape(-1, *[1] * (weights.ndim - 1))
+
+
+def _affine(ranges: Ranges, number: int) -> schema.QuantizationParametersT:
+    """Of a tensor in int8."""
+    low, high = ranges.low[number], ranges.high[number]
+    scale = max(high - low, 1e-12) / 255
+    return _quantization(np.array(scale), int(np.clip(round(-128 - low / scale), -128, 127)))
+
+
 def _integer_product(model: schema.ModelT, product: Product, scales: np.ndarray, ranges: Ranges) -> None:
     """QUANTIZE before a product, DEQUANTIZE behind it, and its bias in the scale of their product."""
     graph, operator = product.graph, product.operator
     place, given, result = graph.operators.index(operator), OF[product.kind], operator.outputs[0]
     source = operator.inputs[given]
-
-    def affine(number: int) -> schema.QuantizationParametersT:
-        low, high = ranges.low[number], ranges.high[number]
-        scale = max(high - low, 1e-12) / 255
-        return _quantization(np.array(scale), int(np.clip(round(-128 - low / scale), -128, 127)))
-
-    taken, made = affine(source), affine(result)
+    taken, made = _affine(ranges, source), _affine(ranges, result)
     quantised, new = new_tensor(graph, graph.tensors[source], "int8", Types.INT8, taken)
     integer, _ = new_tensor(graph, graph.tensors[result], "int8", Types.INT8, made)
     inputs = list(operator.inputs)
