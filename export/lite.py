@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +26,35 @@ FRAMES = (300, 301)  # to convert for where any number is to be taken
 LOOP_FRAMES = 512  # that a file takes whose loops need one number of them, if none was asked for
 
 
-def to_tflite(networks: Sequence[keras.Model], manifest: Manifest) -> schema.ModelT:
+def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[int, ...] | None = None) -> schema.ModelT:
     """One float32 graph for several networks, its inputs and outputs named as the manifest has them.
 
     A converter that is asked for any number of frames writes arithmetic on shapes all over the graph. So what is to take any
     is converted for two numbers of them, and where the two graphs differ, there are the frames.
 
+    Args:
+        networks: for inference alone.
+        manifest: of the graph.
+        shape: of the mixture, where it is not as the manifest has it.
+
     Raises:
-        KerasepError: they differ in something else.
+        KerasepError: the two graphs differ in something else.
     """
-    if manifest.shape[1]:
-        return _converted(networks, manifest, manifest.shape)
-    batch, _, *rest = manifest.shape
-    return _resizable(*(_converted(networks, manifest, (batch, frames, *rest)) for frames in FRAMES))
-
-
-def _converted(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[int, ...]) -> schema.ModelT:
-    """For one shape of the mixture."""
-    if manifest.graph == "spectrogram":
+    batch, given, *rest = shape or manifest.shape
+    sizes = [given] if given else FRAMES
+    if manifest.graph != "step":
         networks = [looped(network) for network in networks]
-    function = called(networks, manifest.inputs() | {INPUT: shape})
+    models = [converted(networks, manifest.inputs() | {INPUT: (batch, frames, *rest)}) for frames in sizes]
+    for model in models:
+        _join(model)
+    return models[0] if given else resizable(*models)
+
+
+def converted(networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int | None]]) -> schema.ModelT:
+    """Networks on the same inputs of these shapes, for these alone."""
+    function = called(networks, shapes)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
-    names = sorted(manifest.outputs())  # the order in which TensorFlow takes a dict apart
+    names = sorted(name for network in networks for name in network.output)  # as TensorFlow takes a dict apart
 
     @tf.function(input_signature=function.input_signature)
     def named(*inputs):
@@ -60,9 +67,7 @@ def _converted(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         content = converter.convert()
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
-    _join(model)
-    return model
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
 
 
 def _join(model: schema.ModelT) -> None:
@@ -100,7 +105,7 @@ def _join(model: schema.ModelT) -> None:
             graph.operators.remove(operator)
 
 
-def _resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
+def resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
     """A graph that takes any number of frames, from two that take different ones: what differs is given as -1."""
     for one, other in zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True):
         if not np.array_equal(one.shape, other.shape):

@@ -89,3 +89,47 @@ def new_operator(model: schema.ModelT, code: int, inputs: list[int], outputs: li
     operator = schema.OperatorT()
     operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(code), inputs, outputs
     return operator
+
+
+def joined(first: schema.ModelT, second: schema.ModelT, links: Mapping[str, str]) -> schema.ModelT:
+    """One graph behind another, which is changed. Of the two, one at most may have loops.
+
+    Args:
+        first, second: the graphs.
+        links: from the first's outputs to all of the second's inputs. The first's other outputs stay outputs.
+    """
+    graph, other = first.subgraphs[0], second.subgraphs[0]
+    head, tail = first.signatureDefs[0], second.signatureDefs[0]
+    made = {entry.name.decode(): entry.tensorIndex for entry in head.outputs}
+    taken = {entry.name.decode(): entry.tensorIndex for entry in tail.inputs}
+    places = {taken[name]: made[output] for output, name in links.items()}
+    for number, tensor in enumerate(other.tensors):
+        if number not in places:
+            places[number] = len(graph.tensors)
+            graph.tensors.append(tensor)
+    for operator in other.operators:
+        operator.inputs = [places.get(number, number) for number in operator.inputs]  # -1: none
+        operator.outputs = [places[number] for number in operator.outputs]
+    codes = [_code(first, code) for code in second.operatorCodes]
+    for part in second.subgraphs:
+        for operator in part.operators:
+            operator.opcodeIndex = codes[operator.opcodeIndex]
+        for tensor in part.tensors:
+            tensor.buffer += len(first.buffers) if tensor.buffer else 0
+    first.buffers += second.buffers
+    graph.operators += other.operators
+    first.subgraphs += second.subgraphs[1:]
+    for entry in tail.outputs:
+        entry.tensorIndex = places[entry.tensorIndex]
+    head.outputs = [entry for entry in head.outputs if entry.name.decode() not in links] + tail.outputs
+    graph.outputs = [entry.tensorIndex for entry in head.outputs]
+    return first
+
+
+def _code(model: schema.ModelT, code: schema.OperatorCodeT) -> int:
+    """The place of an operator code, which is added if it is not there."""
+    for place, entry in enumerate(model.operatorCodes):
+        if vars(entry) == vars(code):
+            return place
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1

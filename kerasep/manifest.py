@@ -10,7 +10,7 @@ FORMAT = 1
 INPUT = "mixture"
 PRESENT = "present"
 NEXT = "_next"
-GRAPHS = ("spectrogram", "step")
+GRAPHS = ("spectrogram", "step", "waveform")
 MASKS = ("none", "ratio", "binary")
 UNCLAIMED = ("shared", "dropped")
 LEAST = {  # what integers of a manifest may be
@@ -23,6 +23,7 @@ LEAST = {  # what integers of a manifest may be
     "margin_frames": 0,
     "batch": 0,
     "look_ahead_frames": 0,
+    "samples": 0,
     "filter_frames": 1,
     "parameters": 0,
 }
@@ -54,7 +55,9 @@ class Manifest:
         batch: windows that the graph takes at a time, where it takes no other number of them; 0 where it does.
         graph: "spectrogram", from `INPUT` to a magnitude spectrogram for each target; or "step", one frame at a time
             (`kerasep.stream`): states go in under their names and come out with `NEXT` added, zeros at the start, and
-            outputs are masks. Where it looks ahead, `PRESENT` is 1 for a frame of the song, 0 for one after its end.
+            outputs are masks. Where it looks ahead, `PRESENT` is 1 for a frame of the song, 0 for one after its end; or
+            "waveform", from `INPUT` to stems, with the transform and the masks inside (`kerasep.waveform`).
+        samples: that a waveform graph takes, where it takes no other number of them; 0 where it takes any that the hop divides.
         states: of a step graph, with their shapes.
         look_ahead_frames: of a step graph: how many frames a mask comes later than its frame.
         filter_frames: the Wiener filter's grid (`kerasep.masking.wiener`).
@@ -85,6 +88,7 @@ class Manifest:
     graph: str = "spectrogram"
     states: dict[str, tuple[int, ...]] = field(default_factory=dict)
     look_ahead_frames: int = 0
+    samples: int = 0
     filter_frames: int = FILTER_FRAMES
     unclaimed: str = "shared"
     origin: str = "not stated"
@@ -144,8 +148,13 @@ class Manifest:
         return dict.fromkeys(self.targets, self.shape) | {f"{name}{NEXT}": shape for name, shape in self.states.items()}
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Of the mixture and of each target in the graph: batch, frames, bins, channels, 0 where it takes any size."""
+    def shape(self) -> tuple[int, ...]:
+        """Of the mixture and of each target in the graph, 0 where it takes any size.
+
+        Batch, frames, bins, channels; or, of a waveform graph, batch, channels, samples.
+        """
+        if self.graph == "waveform":
+            return (self.batch, self.spectrogram.channels, self.samples)
         frames = 1 if self.graph == "step" else self.window_frames
         return (self.batch, frames, self.spectrogram.bins, self.spectrogram.channels)
 
