@@ -1,6 +1,7 @@
 """Music to calibrate and to verify on: MUSDB18's songs, or, without them, the demo song."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +42,32 @@ def to_verify(root: Path | None) -> list[Clip]:
     return [_clip(song, (*SOURCES, *SUMS)) for song in songs(root, "test", progress=True)]
 
 
-def to_calibrate(root: Path, manifest: Manifest) -> list[np.ndarray]:
-    """Magnitudes of some training songs, as the separator's graph takes them: float32 (batch, frames, bins, channels)."""
+def fitted(clips: Sequence[Clip], manifest: Manifest) -> list[Clip]:
+    """Clips of a length that a waveform graph takes in one piece: cut, or filled up with zeros."""
+
+    def resized(samples: np.ndarray) -> np.ndarray:
+        length = manifest.samples or len(samples) // manifest.spectrogram.hop * manifest.spectrogram.hop
+        return np.pad(samples[:length], ((0, max(0, length - len(samples))), (0, 0)))
+
+    return [
+        replace(clip, mixture=resized(clip.mixture), stems={name: resized(stem) for name, stem in clip.stems.items()})
+        for clip in clips
+    ]
+
+
+def to_calibrate(root: Path, manifest: Manifest, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Magnitudes of some training songs, as a network takes them: float32 (batch, frames, bins, channels).
+
+    Args:
+        root: MUSDB18.
+        manifest: of the separator.
+        shape: of what its network takes, 0 for any size.
+    """
     found = songs(root, "train", progress=True)
     if not found:
         raise KerasepError(f"{root}: no song in train/ that is not for validation: int8 is calibrated on some")
     chosen = found[:: max(1, len(found) // CALIBRATION)][:CALIBRATION]
-    window, size = manifest.window_frames, manifest.batch
+    size, window = shape[:2]
     batches = []
     for song in chosen:
         clip = magnitudes(_clip(song, ()), manifest)

@@ -11,13 +11,14 @@ from typing import Any
 from onnx import ModelProto
 from tensorflow.lite.python.schema_py_generated import ModelT
 
-from export.clips import to_calibrate, to_verify
+from export.clips import fitted, to_calibrate, to_verify
 from export.half import to_half
 from export.integers import to_int8
 from export.lite import LOOP_FRAMES, save_tflite, to_tflite
 from export.lite_precision import to_half_tflite, to_int8_tflite
 from export.recurrence import has_loops
 from export.verify import file_name, float32_stems, verify
+from export.waveform import Waveform
 from kerasep.conversion import Frozen, counted, freeze, to_onnx, write
 from kerasep.conversion import save as save_onnx
 from kerasep.errors import KerasepError, UsageError
@@ -44,11 +45,11 @@ def export(
     Args:
         runs: run folders, each of other targets, on the same spectrogram.
         output: folder for NAME.onnx, NAME-float16.tflite and so on, and their manifests.
-        name: of the files; the network's by default, with "-step" behind it for a step graph.
+        name: of the files; the network's by default, with "-step" or "-waveform" behind it for such a graph.
         formats, precisions: of `FORMATS` and `PRECISIONS`.
         graph: of `kerasep.manifest.GRAPHS`.
-        frames, batch: that graphs are to take, 0 for any. A TFLite file takes one song at a time by default, and where it has
-            LSTMs, `LOOP_FRAMES` frames.
+        frames, batch: that graphs are to take, 0 for any. By default, a TFLite file or a waveform graph takes one song at a
+            time, and a TFLite file with LSTMs `LOOP_FRAMES` frames.
         root: MUSDB18, to calibrate int8 and to verify on; the demo song else.
         licence: terms of use of the weights.
 
@@ -70,20 +71,25 @@ def export(
     sources = [os.path.relpath(run.resolve(), output.resolve()) for run in runs]
     for form in dict.fromkeys(formats):
         frozen = _frozen(runs, name, form, graph, frames, batch, licence)
-        model = to_onnx(frozen.lean, frozen.manifest.spectrogram, frozen.manifest.window_frames, frozen.manifest.batch)
-        frozen = replace(frozen, manifest=counted(frozen.manifest, model))
-        measure = partial(verify, frozen=frozen, clips=clips, reference=float32_stems(model, frozen.manifest, clips))
-        lite = to_tflite(frozen.lean, frozen.manifest) if form == "tflite" else None
+        host = frozen.manifest
+        model = to_onnx(frozen.lean, host.spectrogram, host.window_frames, host.batch)
+        frozen = replace(frozen, manifest=counted(host, model))
+        around, shape, heard = None, host.shape, clips
+        if graph == "waveform":
+            around = Waveform(frozen.manifest, frames or _frames(frozen, form), batch or 1)
+            shape, heard = around.network, fitted(clips, around.manifest)
+        measure = partial(verify, frozen=frozen, clips=heard, reference=float32_stems(model, frozen.manifest, heard))
+        lite = to_tflite(frozen.lean, host, shape) if form == "tflite" else None
         for precision in dict.fromkeys(precisions):
             save: Callable[[Manifest, Path], None]
             if lite is None:
-                converted, notes = _onnx(model, frozen.manifest, precision, root)
-                save = partial(save_onnx, converted)
+                converted, notes = _onnx(model, host, host.shape, precision, root)
+                save = partial(save_onnx, around.in_onnx(converted) if around else converted)
             else:
-                packed, notes = _tflite(lite, frozen.manifest, precision, root)
-                save = partial(save_tflite, packed)
-            details = frozen.manifest.details | notes | {"verified_on": len(clips)}
-            manifest = replace(frozen.manifest, precision=precision, details=details)
+                packed, notes = _tflite(lite, host, shape, precision, root)
+                save = partial(save_tflite, around.in_tflite(packed) if around else packed)
+            base = around.manifest if around else frozen.manifest
+            manifest = replace(base, precision=precision, details=base.details | notes | {"verified_on": len(clips)})
             path = output / file_name(manifest, form)
             write(save, manifest, path, measure, sources=sources)
             yield path
@@ -92,36 +98,49 @@ def export(
 def _frozen(
     runs: Sequence[Path], name: str | None, form: str, graph: str, frames: int, batch: int, licence: str | None
 ) -> Frozen:
-    """Networks with the sizes that a format can take."""
-    step = graph == "step"
-    if form == "tflite" and not step:
+    """Networks with the sizes that a format can take; of a waveform graph, with those of the spectrograms it is compared on."""
+    if graph == "spectrogram" and form == "tflite":
         batch = batch or 1
-    frozen = freeze(runs, name or "unnamed", licence=licence, frames=frames, batch=batch, step=step)
-    if form == "tflite" and not step and has_loops(frozen.networks):
+    sizes = (0, 0) if graph == "waveform" else (frames, batch)
+    load = partial(freeze, runs, name or "unnamed", licence=licence, batch=sizes[1], step=graph == "step")
+    frozen = load(frames=sizes[0])
+    if form == "tflite" and graph != "step" and has_loops(frozen.networks):
         if batch > 1:
             raise UsageError(f"--batch {batch}: as TFLite, these networks take one song at a time")
-        if not frames:
-            frozen = freeze(runs, name or "unnamed", licence=licence, frames=LOOP_FRAMES, batch=batch)
-    name = name or frozen.networks[0].name + ("-step" if step else "")
+        if graph == "spectrogram" and not frames:
+            frozen = load(frames=LOOP_FRAMES)
+    name = name or frozen.networks[0].name + ("" if graph == "spectrogram" else f"-{graph}")
     return replace(frozen, manifest=replace(frozen.manifest, name=name))
 
 
-def _onnx(graph: ModelProto, manifest: Manifest, precision: str, root: Path | None) -> tuple[ModelProto, dict[str, Any]]:
+def _frames(frozen: Frozen, form: str) -> int:
+    """That a waveform graph takes if none were asked for: any, unless the network takes windows or, as TFLite, has loops."""
+    manifest = frozen.manifest
+    if manifest.window_frames:
+        return manifest.block_frames + 2 * manifest.context_frames
+    return LOOP_FRAMES if form == "tflite" and has_loops(frozen.networks) else 0
+
+
+def _onnx(
+    graph: ModelProto, manifest: Manifest, shape: tuple[int, ...], precision: str, root: Path | None
+) -> tuple[ModelProto, dict[str, Any]]:
     """The float32 graph in another precision, and what its manifest should say of that."""
     if precision == "float16":
         return to_half(graph), {}
     if root and precision.startswith("int8"):
-        converted, layers = to_int8(graph, to_calibrate(root, manifest), dynamic=precision == "int8-dynamic")
+        converted, layers = to_int8(graph, to_calibrate(root, manifest, shape), dynamic=precision == "int8-dynamic")
         return converted, {"int8_activations": layers}
     return graph, {}
 
 
-def _tflite(graph: ModelT, manifest: Manifest, precision: str, root: Path | None) -> tuple[ModelT, dict[str, Any]]:
+def _tflite(
+    graph: ModelT, manifest: Manifest, shape: tuple[int, ...], precision: str, root: Path | None
+) -> tuple[ModelT, dict[str, Any]]:
     """The same for TFLite."""
     if precision == "float16":
         return to_half_tflite(graph, manifest), {}
     if root and precision.startswith("int8"):
-        clips = to_calibrate(root, manifest)
+        clips = to_calibrate(root, manifest, shape)
         converted, layers = to_int8_tflite(graph, manifest, clips, dynamic=precision == "int8-dynamic")
         return converted, {"int8_activations": layers}
     return graph, {}

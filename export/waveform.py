@@ -24,6 +24,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.graph import merged, tidied
 from kerasep.manifest import INPUT, Manifest
 from kerasep.masking import TINY
+from kerasep.segments import margin, stride
 from kerasep.windows import crossfade
 
 # What goes from graph to graph; with ESTIMATE begin names of what a network makes.
@@ -66,6 +67,9 @@ class Waveform:
             samples=plan.samples(frames) if frames else 0,
             multiply_adds=manifest.multiply_adds + operations,
         )
+        if stride(self.manifest) < 1:
+            least = plan.frames(2 * margin(self.manifest) * plan.spectrogram.hop) + manifest.step_frames + 1
+            raise UsageError(f"{manifest.name}: {frames} frames are less than a frame and its context: take {least} or more")
 
     def in_onnx(self, network: ModelProto) -> ModelProto:
         """All of it around an ONNX network."""

@@ -19,6 +19,6 @@ __all__ = ["load", "separate"]
 
 def separate(audio: np.ndarray, rate: int, model: str | Path = DEFAULT, **choices: Any) -> dict[str, np.ndarray]:
     """Separate a signal into stems; `kerasep.separator.Separator` has the choices and the details."""
-    from kerasep.separator import Separator
+    from kerasep.waveform import separator_of
 
-    return Separator(load(model), **choices).separate(audio, rate)
+    return separator_of(load(model), **choices).separate(audio, rate)

@@ -22,9 +22,10 @@ import kerasep
 from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError
 from kerasep.manifest import MASKS, Manifest
-from kerasep.separator import Separator
+from kerasep.separator import BlockSeparator
 from kerasep.stream import StreamSeparator
 from kerasep.usage import described
+from kerasep.waveform import separator_of
 from kerasep.zoo import DEFAULT, load, summaries
 
 
@@ -67,7 +68,7 @@ def _streams(arguments: argparse.Namespace) -> Callable[[], StreamSeparator]:
     return make
 
 
-def _separate_all(arguments: argparse.Namespace, make: Callable[[], Separator | StreamSeparator]) -> int:
+def _separate_all(arguments: argparse.Namespace, make: Callable[[], BlockSeparator | StreamSeparator]) -> int:
     failed = 0
     done: dict[Path, Path] = {}
     for path in arguments.inputs:
@@ -88,7 +89,9 @@ def song_name(path: Path) -> str:
     return path.stem.removesuffix(".stem") or path.name
 
 
-def _separate_file(separator: Separator | StreamSeparator, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
+def _separate_file(
+    separator: BlockSeparator | StreamSeparator, path: Path, folder: Path, arguments: argparse.Namespace
+) -> None:
     names = {target: f"{target}.{arguments.format}" for target in separator.targets}
     if not arguments.overwrite:
         for name in names.values():
@@ -108,7 +111,7 @@ def _separate_file(separator: Separator | StreamSeparator, path: Path, folder: P
             raise KerasepError(f"{folder}: cannot be written ({reason}): choose another folder with -o") from error
 
 
-def _write_stems(separator: Separator | StreamSeparator, audio, outputs: dict[str, Path], float32: bool) -> None:
+def _write_stems(separator: BlockSeparator | StreamSeparator, audio, outputs: dict[str, Path], float32: bool) -> None:
     subtype = "FLOAT" if float32 else "PCM_16"
     beyond = dict.fromkeys(outputs, 0)
     peak = dict.fromkeys(outputs, 0.0)
@@ -282,9 +285,9 @@ def _quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _separator(arguments: argparse.Namespace) -> Separator:
-    choice = (arguments.targets, arguments.mask, arguments.exponent, arguments.wiener, arguments.residual)
-    return Separator(load(arguments.model), *choice)
+def _separator(arguments: argparse.Namespace) -> BlockSeparator:
+    choices = {name: getattr(arguments, name) for name in ("mask", "exponent", "wiener", "residual")}
+    return separator_of(load(arguments.model), arguments.targets, **choices)
 
 
 def _parser() -> argparse.ArgumentParser:

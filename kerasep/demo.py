@@ -7,7 +7,7 @@ import soundfile
 
 from kerasep.bsseval import frame_sdr
 from kerasep.files import replacing
-from kerasep.separator import Separator
+from kerasep.separator import BlockSeparator
 from kerasep.spectral import Spectrogram, stft
 
 RATE = 44100
@@ -45,7 +45,7 @@ def render() -> dict[str, np.ndarray]:
     return {target: (0.9 / peak * stem).astype(np.float32) for target, stem in stems.items()}
 
 
-def run(separator: Separator, output: Path) -> None:
+def run(separator: BlockSeparator, output: Path) -> None:
     """Render, separate, write stems and a picture, print each stem's SDR.
 
     Raises:

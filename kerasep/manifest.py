@@ -1,8 +1,10 @@
 """What a separator says of itself: how its graph is fed and what to do with what comes out."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from kerasep.errors import UsageError
 from kerasep.masking import FILTER_FRAMES
 from kerasep.spectral import Spectrogram
 
@@ -146,6 +148,14 @@ class Manifest:
     def outputs(self) -> dict[str, tuple[int, ...]]:
         """The graph's outputs with their shapes."""
         return dict.fromkeys(self.targets, self.shape) | {f"{name}{NEXT}": shape for name, shape in self.states.items()}
+
+    def chosen(self, targets: Iterable[str] | None) -> tuple[str, ...]:
+        """These targets, each once; all if None. Raises UsageError for one that there is not."""
+        chosen = self.targets if targets is None else tuple(dict.fromkeys(targets))
+        for target in chosen:
+            if target not in self.targets:
+                raise UsageError(f"unknown target {target!r}: {self.name} has {', '.join(self.targets)}")
+        return chosen
 
     @property
     def shape(self) -> tuple[int, ...]:

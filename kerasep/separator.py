@@ -11,62 +11,41 @@ from kerasep import masking
 from kerasep.artifact import Artifact
 from kerasep.audio import resampled
 from kerasep.errors import KerasepError, UsageError
-from kerasep.manifest import check_mask
+from kerasep.manifest import Manifest, check_mask
 from kerasep.spectral import Spectrogram, Synthesis, stft_blocks
 
 RESIDUAL = "residual"
 
 
-class Separator:
-    """An artifact with a choice of mask and filter; what is not chosen is as the manifest has it."""
+class BlockSeparator:
+    """What gives the stems of a signal block by block.
 
-    def __init__(
-        self,
-        artifact: Artifact,
-        targets: Iterable[str] | None = None,
-        mask: str | None = None,
-        exponent: float | None = None,
-        wiener: int | None = None,
-        residual: bool = False,
-    ) -> None:
-        """
+    Attributes:
+        artifact: what it runs.
+        manifest: of the artifact.
+        targets: the stems it gives.
+        mask, exponent, wiener: how they are made, see `Separator`.
+    """
+
+    artifact: Artifact
+    manifest: Manifest
+    targets: tuple[str, ...]
+    mask: str
+    exponent: float
+    wiener: int
+
+    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
+        """Separate a signal that arrives in pieces.
+
         Args:
-            artifact: the network.
-            targets: which stems to give, all if None.
-            mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
-            exponent: of the ratio mask.
-            wiener: iterations of the Wiener filter, 0 for none. With a filter the mask only makes its start.
-            residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the
-                mixture out among these alone, as Open-Unmix's does.
+            pieces: float32 (samples, channels) of any lengths.
+            rate: sample rate in Hz.
+            channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
 
-        Raises:
-            UsageError: an unknown target or mask, or a number out of range.
+        Yields:
+            The next samples of every target, as many in all as went in.
         """
-        self.artifact = artifact
-        self.manifest = artifact.manifest
-        chosen = self.manifest.targets if targets is None else tuple(dict.fromkeys(targets))
-        self.mask = self.manifest.mask if mask is None else mask
-        self.exponent = self.manifest.exponent if exponent is None else exponent
-        self.wiener = self.manifest.wiener if wiener is None else wiener
-        self.residual = residual
-        self.chosen = chosen
-        self.targets = (*chosen, RESIDUAL) if residual else chosen
-        for target in chosen:
-            if target not in self.manifest.targets:
-                raise UsageError(f"unknown target {target!r}: {self.manifest.name} has {', '.join(self.manifest.targets)}")
-        try:
-            check_mask(self.mask, self.exponent)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        if self.wiener < 0:
-            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener}")
-        alone = len(self.manifest.targets) == 1
-        if alone and self.mask != "none":
-            raise UsageError(f"a {self.mask} mask shares out among targets and {self.manifest.name} has one: use mask none")
-        if alone and self.wiener and not residual:
-            raise UsageError(
-                "a Wiener filter shares out among two stems or more, and there is one: add residual, or no iterations"
-            )
+        raise NotImplementedError
 
     def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
         """Separate a whole signal.
@@ -95,17 +74,58 @@ class Separator:
             done += len(piece)
         return {target: stem.reshape(audio.shape) for target, stem in stems.items()}
 
-    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Separate a signal that arrives in pieces.
 
-        Args:
-            pieces: float32 (samples, channels) of any lengths.
-            rate: sample rate in Hz.
-            channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
+class Separator(BlockSeparator):
+    """An artifact with a choice of mask and filter; what is not chosen is as the manifest has it."""
 
-        Yields:
-            The next samples of every target, as many in all as went in.
+    def __init__(
+        self,
+        artifact: Artifact,
+        targets: Iterable[str] | None = None,
+        mask: str | None = None,
+        exponent: float | None = None,
+        wiener: int | None = None,
+        residual: bool = False,
+    ) -> None:
         """
+        Args:
+            artifact: the network.
+            targets: which stems to give, all if None.
+            mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
+            exponent: of the ratio mask.
+            wiener: iterations of the Wiener filter, 0 for none. With a filter the mask only makes its start.
+            residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the
+                mixture out among these alone, as Open-Unmix's does.
+
+        Raises:
+            UsageError: an unknown target or mask, a number out of range, or a graph that has its own.
+        """
+        if artifact.manifest.graph == "waveform":
+            raise UsageError(f"{artifact.path}: makes its stems inside the graph: use kerasep.waveform.separator_of")
+        self.artifact = artifact
+        self.manifest = artifact.manifest
+        chosen = self.manifest.chosen(targets)
+        self.mask = self.manifest.mask if mask is None else mask
+        self.exponent = self.manifest.exponent if exponent is None else exponent
+        self.wiener = self.manifest.wiener if wiener is None else wiener
+        self.residual = residual
+        self.chosen = chosen
+        self.targets = (*chosen, RESIDUAL) if residual else chosen
+        try:
+            check_mask(self.mask, self.exponent)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        if self.wiener < 0:
+            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener}")
+        alone = len(self.manifest.targets) == 1
+        if alone and self.mask != "none":
+            raise UsageError(f"a {self.mask} mask shares out among targets and {self.manifest.name} has one: use mask none")
+        if alone and self.wiener and not residual:
+            raise UsageError(
+                "a Wiener filter shares out among two stems or more, and there is one: add residual, or no iterations"
+            )
+
+    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         spectrogram = self.manifest.spectrogram
         given = Counted(pieces)
         fitted = (to_channels(piece, spectrogram.channels) for piece in given)

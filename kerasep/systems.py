@@ -15,8 +15,9 @@ from kerasep.audio import read
 from kerasep.dataset import SOURCES, Song
 from kerasep.errors import KerasepError
 from kerasep.masking import binary_gains, magnitude_gains, ratio_gains, wiener
-from kerasep.separator import Separator
+from kerasep.separator import BlockSeparator
 from kerasep.spectral import Spectrogram, istft, stft
+from kerasep.waveform import separator_of
 from kerasep.zoo import load
 
 ORACLES = ("irm", "ibm", "mwf")
@@ -79,14 +80,15 @@ class Model:
     def stems(self, song: Song) -> dict[str, np.ndarray]:
         return self._separator().separate(song.read("mixture", frames=song.frames), song.rate)
 
-    def _separator(self) -> Separator:
+    def _separator(self) -> BlockSeparator:
         return _opened(self)
 
 
 @lru_cache(maxsize=1)
-def _opened(model: Model) -> Separator:
+def _opened(model: Model) -> BlockSeparator:
     """The separator, opened once in each process."""
-    return Separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener, model.residual)
+    choices = {"mask": model.mask, "exponent": model.exponent, "wiener": model.wiener, "residual": model.residual}
+    return separator_of(load(model.model), model.chosen, **choices)
 
 
 class _WithoutManifest:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from kerasep.manifest import INPUT, NEXT, PRESENT, Manifest
+from kerasep.segments import least, margin, stride
 from kerasep.spectral import WINDOWS, Spectrogram
 
 EDGES = {
@@ -14,9 +15,14 @@ EDGES = {
 
 def usage(manifest: Manifest) -> dict[str, Any]:
     """A manifest's `usage`: names, types and shapes of the graph's tensors, and sentences that say how to run it."""
-    return {
-        "inputs": {name: _tensor(shape) for name, shape in manifest.inputs().items()},
-        "outputs": {name: _tensor(shape) for name, shape in manifest.outputs().items()},
+    named = ("batch", "channels", "samples") if manifest.graph == "waveform" else ("batch", "frames", 0, 0)
+    tensors = {
+        "inputs": {name: _tensor(shape, named) for name, shape in manifest.inputs().items()},
+        "outputs": {name: _tensor(shape, named) for name, shape in manifest.outputs().items()},
+    }
+    if manifest.graph == "waveform":
+        return tensors | _waveform(manifest)
+    return tensors | {
         "feed": _feed(manifest.spectrogram),
         "frames": _step(manifest) if manifest.graph == "step" else _frames(manifest),
         "take": _take(manifest),
@@ -28,8 +34,23 @@ def described(manifest: Manifest) -> dict[str, Any]:
     return manifest.to_json() | {"usage": usage(manifest)}
 
 
-def _tensor(shape: tuple[int, ...]) -> dict[str, Any]:
-    return {"type": "float32", "shape": [size or free for size, free in zip(shape, ("batch", "frames", 0, 0), strict=False)]}
+def _tensor(shape: tuple[int, ...], named: tuple[str | int, ...]) -> dict[str, Any]:
+    return {"type": "float32", "shape": [size or free for size, free in zip(shape, named, strict=False)]}
+
+
+def _waveform(manifest: Manifest) -> dict[str, str]:
+    spectrogram, hop = manifest.spectrogram, manifest.spectrogram.hop
+    ends, step = margin(manifest) * hop, stride(manifest) * hop
+    channels = "left and right" if spectrogram.channels == 2 else "the mean of all channels"
+    length = f"exactly {manifest.samples}" if manifest.samples else f"any number that {hop} divides, {least(manifest)} or more"
+    return {
+        "feed": f"{INPUT}: audio at {spectrogram.rate} Hz, full scale at 1, axes batch, channels ({channels}), samples: "
+        f"{length}. Fill up with zeros behind the last.",
+        "frames": f"A song may go in as a whole, where the graph takes its length, or in segments {step} samples apart, each "
+        f"of {manifest.samples or step + 2 * ends}: of a segment's stems drop the first and last {ends} samples, but keep "
+        "those of the song's own ends.",
+        "take": "Each output is a target's stem, axes as the input's.",
+    }
 
 
 def _feed(spectrogram: Spectrogram) -> str:

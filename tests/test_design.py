@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 BASE = {"errors", "files"}
 SIGNAL = BASE | {"audio", "spectral", "masking"}
 FILE = SIGNAL | {"manifest", "runtimes", "artifact"}
-RUN = FILE | {"separator", "stream", "zoo"}
+RUN = FILE | {"separator", "segments", "stream", "waveform", "zoo"}
 SCORE = RUN | {"dataset", "systems", "bsseval", "evaluation", "report", "demo"}
 ALLOWED = {  # room: the rooms it may import
     "errors": set(),
@@ -18,7 +18,8 @@ ALLOWED = {  # room: the rooms it may import
     "spectral": set(),
     "masking": set(),
     "windows": set(),
-    "manifest": {"masking", "spectral"},
+    "manifest": {"errors", "masking", "spectral"},
+    "segments": {"manifest"},
     "runtimes": {"errors"},
     "stepping": {"manifest"},
     "artifact": {"errors", "manifest", "runtimes", "stepping", "windows"},
@@ -26,6 +27,7 @@ ALLOWED = {  # room: the rooms it may import
     "zoo": BASE | {"artifact", "manifest", "download", "spectral", "importers"},
     "separator": SIGNAL | {"artifact", "manifest"},
     "stream": SIGNAL | {"artifact", "manifest", "stepping", "separator"},
+    "waveform": SIGNAL | {"artifact", "manifest", "segments", "separator"},
     "dataset": SIGNAL,
     "bsseval": set(),
     "systems": RUN | {"dataset"},
@@ -37,12 +39,12 @@ ALLOWED = {  # room: the rooms it may import
     "models": {"models", "spectral"},
     "training": SIGNAL | {"models", "training", "dataset"},
     "operations": {"spectral"},
-    "usage": {"manifest", "spectral"},
+    "usage": {"manifest", "segments", "spectral"},
     "graph": {"errors"},
     "conversion": FILE | {"usage", "graph", "models", "training", "operations"},
     "importers": FILE | {"models", "training", "conversion", "importers"},
     "cli": SCORE | {"usage", "training", "conversion", "importers"},
-    "__init__": {"zoo", "separator"},
+    "__init__": {"zoo", "waveform"},
     "__main__": {"cli"},
 }
 HEAVY = {"tensorflow", "keras", "tf2onnx", "onnx", "torch", "jax"}

@@ -1,0 +1,211 @@
+"""Waveform graphs: the transform in products, and stems equal to those of the transform in NumPy around a spectrogram graph."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import soundfile
+from conftest import agreement
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.exporting import PRECISIONS, export
+from export.transforms import Analysis, Plan, Synthesis
+from export.verify import OPERATORS, WAVEFORM, operators
+from kerasep.artifact import Artifact
+from kerasep.cli import main
+from kerasep.errors import UsageError
+from kerasep.importers.imported import Imported
+from kerasep.models import build
+from kerasep.segments import margin, stride
+from kerasep.separator import Separator
+from kerasep.spectral import Spectrogram, istft, stft
+from kerasep.training.recipe import Recipe
+from kerasep.waveform import WaveformSeparator, separator_of
+
+STEREO = Spectrogram(fft=256, hop=64)
+MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
+PADDED = Spectrogram(fft=256, hop=64, padding="window")
+NETWORKS = {
+    "conv": (STEREO, {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}),
+    "deepconvsep": (MONO, {"filters": 8, "hidden": 40}),
+    "openunmix": (STEREO, {"hidden": 16, "depth": 1}),
+    "spleeter": (PADDED, {"filters": [4, 8], "bins": 64, "frames": 32}),
+}
+TARGETS = ("vocals", "drums", "bass", "other")
+FRAMES = {"conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}
+
+
+def sound(samples: int, channels: int = 2) -> np.ndarray:
+    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def run(request, tmp_path_factory) -> Path:
+    """A network without training, but for weights that let all layers speak."""
+    spectrogram, options = NETWORKS[request.param]
+    keras.utils.set_random_seed(0)
+    model = build(request.param, spectrogram, options, TARGETS)
+    random = np.random.default_rng(1)
+    for weight in model.weights:
+        values = np.asarray(weight) + random.normal(0, 0.1, weight.shape)
+        weight.assign(np.abs(values) if "variance" in weight.path else values)
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    Imported(model, Recipe(request.param, request.param, options, spectrogram), TARGETS, {}).write_run(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def host(run) -> Separator:
+    """The spectrogram graph with its transform in NumPy."""
+    (path,) = export([run], run.parent / "host")
+    return Separator(Artifact(path))
+
+
+@st.composite
+def spectrograms(draw) -> Spectrogram:
+    hop = draw(st.sampled_from([16, 24, 64, 100]))
+    return Spectrogram(
+        channels=draw(st.sampled_from([1, 2])),
+        fft=hop * draw(st.sampled_from([2, 4, 8])),
+        hop=hop,
+        window=draw(st.sampled_from(["hann", "blackmanharris"])),
+        padding=draw(st.sampled_from(["reflect", "zeros", "window"])),
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(spectrogram=spectrograms(), hops=st.integers(8, 21), batch=st.integers(1, 2))
+def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
+    plan, channels = Plan(spectrogram), spectrogram.channels
+    signals = sound(hops * spectrogram.hop, batch * channels)
+    mixture = signals.T.reshape(batch, channels, -1)
+    spectrum = np.asarray(Analysis(plan, batch * channels)(mixture))
+    assert spectrum.shape == (2, plan.rows, plan.frames(len(signals)), batch * channels)
+    expected = stft(signals, spectrogram).transpose(1, 0, 2)
+    found = (spectrum[0] + 1j * spectrum[1])[: spectrogram.bins]
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+    changed = expected * np.random.default_rng(0).uniform(size=expected.shape)  # a spectrum that no signal has
+    rows = np.zeros((2, *spectrum.shape[1:]), np.float32)
+    rows[:, : spectrogram.bins] = changed.real, changed.imag
+    back = np.asarray(Synthesis(plan, channels)(rows * plan.halves()[:, None, None])).reshape(batch * channels, -1).T
+    whole = istft(changed.transpose(1, 0, 2).astype(np.complex64), spectrogram, len(signals))
+    assert back.shape == whole.shape
+    assert np.abs(back - whole).max() <= 2e-6 * max(1, np.abs(whole).max())
+
+
+def test_frames_that_begin_between_hops():
+    with pytest.raises(ValueError, match="half a window of 192 samples is not made of hops of 64"):
+        Plan(Spectrogram(fft=192, hop=64))
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
+    if (run.parent.name.startswith("openunmix"), form, batch) == (True, "tflite", 2):
+        pytest.skip("a loop takes one song at a time")
+    for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
+        (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=frames, batch=batch)
+        artifact = Artifact(path)
+        manifest = artifact.manifest
+        for hops in (manifest.samples // manifest.spectrogram.hop,) if frames else (9, 31, 40):
+            mixture = sound(batch * hops * manifest.spectrogram.hop, manifest.spectrogram.channels)
+            songs = np.split(mixture, batch)
+            stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
+            for place, song in enumerate(songs):
+                for target, expected in host.separate(song, 44100).items():
+                    assert agreement(expected, stems[target][place].T) > 90
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_long_songs_in_segments(run, host, tmp_path, form):
+    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if "openunmix" in run.parent.name else 0)
+    separator = separator_of(Artifact(path))
+    assert isinstance(separator, WaveformSeparator)
+    manifest = separator.manifest
+    hop = manifest.spectrogram.hop
+    samples = (2 * stride(manifest) + 3 * margin(manifest)) * hop
+    song = sound(samples, manifest.spectrogram.channels)
+    expected = host.separate(song, 44100)
+    found = separator.separate(song, 44100)
+    inner = slice(
+        None, -(margin(manifest) + 32) * hop
+    )  # behind a fixed graph's last segment there is silence, not the song's end
+    for target in TARGETS:
+        assert found[target].shape == song.shape
+        least = (
+            100 if manifest.context_exact and manifest.context_frames else 5
+        )  # windows of their own, or a memory without end
+        assert agreement(expected[target][inner], found[target][inner]) > least
+    for length in (1, hop + 1, 5 * hop):
+        assert found[TARGETS[0]][:length].shape == separator.separate(song[:length], 44100)[TARGETS[0]].shape
+
+
+@pytest.fixture(scope="module")
+def files(runs, hq_root, tmp_path_factory) -> dict[str, Path]:
+    """`conv` in every precision and both formats, by file name."""
+    folder = tmp_path_factory.mktemp("waveform")
+    choice = {"formats": ["onnx", "tflite"], "precisions": PRECISIONS, "graph": "waveform", "root": hq_root}
+    return {path.name: path for path in export([*runs.values()], folder, **choice)}
+
+
+def test_every_precision_is_verified_and_keeps_its_transform(files):
+    assert sorted(files) == sorted(
+        f"conv-waveform{precision}.{form}"
+        for form in ("onnx", "tflite")
+        for precision in ("", "-float16", "-int8", "-int8-dynamic")
+    )
+    for path in files.values():
+        manifest = Artifact(path).manifest
+        assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
+        assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
+        form = path.suffix[1:]
+        assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
+        if form == "onnx":
+            graph = onnx.load(path).graph
+            around = [tensor for tensor in graph.initializer if tensor.name.startswith(("analysis/", "synthesis/"))]
+            assert len(around) > 10
+            assert {tensor.data_type for tensor in around} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+            assert [output.name for output in graph.output] == list(manifest.targets)
+            assert [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 2, "samples"]
+
+
+def test_the_manifest_says_how_to_use_it(files):
+    said = json.loads(files["conv-waveform.onnx"].with_suffix(".json").read_text())["usage"]
+    assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
+    assert set(said) == {"inputs", "outputs", "feed", "frames", "take"}
+    assert "any number that 64 divides" in said["feed"]
+
+
+def test_separate(files, tmp_path, capsys):
+    soundfile.write(tmp_path / "song.wav", sound(30_000)[:, :1], 22050, "FLOAT")
+    call = [
+        "separate",
+        str(tmp_path / "song.wav"),
+        "--model",
+        str(files["conv-waveform.tflite"]),
+        "-o",
+        str(tmp_path),
+        "--targets",
+    ]
+    assert main([*call, "vocals"]) == 0
+    samples, rate = soundfile.read(tmp_path / "song" / "vocals.wav")
+    assert (samples.shape, rate) == ((30_000,), 22050)
+    assert main([*call, "vocals", "--overwrite", "--wiener", "1", "--mask", "none"]) == 2
+    assert "makes its stems inside the graph: leave --mask and --wiener out" in capsys.readouterr().err
+    assert main([*call, "kazoo"]) == 2
+    assert "unknown target 'kazoo'" in capsys.readouterr().err
+
+
+def test_a_spectrogram_separator_refuses(files):
+    with pytest.raises(UsageError, match="makes its stems inside the graph"):
+        Separator(Artifact(files["conv-waveform.onnx"]))
+
+
+def test_too_short_for_its_context(runs, tmp_path):
+    with pytest.raises(UsageError, match="30 frames are less than a frame and its context: take 38 or more"):
+        next(export([*runs.values()], tmp_path, graph="waveform", frames=30))
