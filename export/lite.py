@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from export.lite_graph import kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
+from export.lite_graph import cleared, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
 from export.recurrence import looped
 from kerasep.conversion import called
 from kerasep.errors import KerasepError
@@ -45,8 +45,7 @@ def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[
     if manifest.graph != "step":
         networks = [looped(network) for network in networks]
     models = [converted(networks, manifest.inputs() | {INPUT: (batch, frames, *rest)}) for frames in sizes]
-    for model in models:
-        _join(model)
+    models = [cleared(_join(model)) for model in models]
     return models[0] if given else resizable(*models)
 
 
@@ -70,7 +69,7 @@ def converted(networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
 
 
-def _join(model: schema.ModelT) -> None:
+def _join(model: schema.ModelT) -> schema.ModelT:
     """Narrow products of one input, a target's each, as one and a SPLIT: the input is read once, not once for each.
 
     It takes a sixth off what the thesis' four networks take. (ONNX Runtime's products gain nothing by it.)
@@ -103,6 +102,7 @@ def _join(model: schema.ModelT) -> None:
         graph.operators.insert(graph.operators.index(first) + 1, split)
         for operator in operators[1:]:
             graph.operators.remove(operator)
+    return model
 
 
 def resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:

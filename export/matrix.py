@@ -9,8 +9,7 @@ import os
 import platform
 import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
+from benchmarks.machine import in_turns
 from export.clips import magnitudes, to_verify
 from export.exporting import PRECISIONS, export
 from export.verify import operators
@@ -29,8 +29,6 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.files import write_json
 from kerasep.manifest import Manifest
 
-REPETITIONS = 15
-WARM_UP = 2
 SIZE = 2048  # of the matrices whose product says how fast this machine multiplies
 BYTES = 1 << 27  # copied to see how fast it copies
 MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_activations")
@@ -82,7 +80,7 @@ def _times(files: dict[str, Artifact]) -> dict[str, Any]:
     given, taken = np.ones(BYTES, np.uint8), np.empty(BYTES, np.uint8)
     parts: dict[str, Callable[[], Any]] = {precision: partial(file.predict, block) for precision, file in files.items()}
     parts |= {"product": partial(np.matmul, matrix, matrix), "copy": partial(np.copyto, taken, given)}
-    samples = _in_turns(parts)
+    samples = in_turns(parts)
     seconds = frames * spectrogram.hop / spectrogram.rate
     moved = block.nbytes * (1 + len(manifest.targets)) + files["float32"].path.stat().st_size
     product, copy = (statistics.median(samples.pop(name)) for name in ("product", "copy"))
@@ -102,21 +100,9 @@ def _lite_times(reference: Artifact, files: dict[str, Artifact]) -> dict[str, An
     manifest = files["float32"].manifest
     mixture = _music(manifest, manifest.block_frames + 2 * manifest.context_frames)
     parts = {precision: partial(file.run, mixture) for precision, file in files.items()}
-    samples = _in_turns({"onnx": partial(reference.run, mixture), **parts})
+    samples = in_turns({"onnx": partial(reference.run, mixture), **parts})
     seconds = mixture.shape[1] * manifest.spectrogram.hop / manifest.spectrogram.rate
     return {"frames": mixture.shape[1], "seconds_of_audio": seconds, "samples": samples}
-
-
-def _in_turns(parts: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Seconds that each takes, one after the other again and again, so that a slow moment of the machine hits all alike."""
-    samples: dict[str, list[float]] = {name: [] for name in parts}
-    for repetition in range(WARM_UP + REPETITIONS):
-        for name, part in parts.items():
-            start = time.perf_counter()
-            part()
-            if repetition >= WARM_UP:
-                samples[name].append(time.perf_counter() - start)
-    return samples
 
 
 def main() -> int:

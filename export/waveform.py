@@ -18,7 +18,8 @@ from tensorflow.lite.python.schema_py_generated import ModelT
 
 from export.lite import FRAMES, converted, resizable
 from export.lite_graph import copied, joined
-from export.transforms import Analysis, Plan, Synthesis
+from export.plan import Plan
+from export.transforms import Analysis, Synthesis
 from kerasep.conversion import OPSET, called
 from kerasep.errors import KerasepError, UsageError
 from kerasep.graph import merged, tidied

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.exporting import PRECISIONS, export
-from export.transforms import Analysis, Plan, Synthesis
+from export.plan import Plan
+from export.transforms import Analysis, Synthesis
 from export.verify import OPERATORS, WAVEFORM, operators
 from kerasep.artifact import Artifact
 from kerasep.cli import main

@@ -1,0 +1,62 @@
+"""Waveform graphs beside the same networks' spectrogram graphs with their transform in NumPy: time and agreement."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import describe, in_turns
+from export.plan import Plan
+from kerasep import demo
+from kerasep.artifact import Artifact, sha256
+from kerasep.files import write_json
+from kerasep.manifest import INPUT
+from kerasep.separator import Separator
+
+SECONDS = 10  # at a time, of a graph that takes any number of samples
+
+
+def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
+    """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and write all times."""
+    versions = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
+    write_json(output, {**versions, "graphs": [_graph(host, waveform) for host, waveform in pairs]})
+
+
+def _graph(host: Path, waveform: Path) -> dict[str, Any]:
+    separator, artifact = Separator(Artifact(host)), Artifact(waveform)
+    manifest, spectrogram = artifact.manifest, artifact.manifest.spectrogram
+    samples = manifest.samples or SECONDS * spectrogram.rate // spectrogram.hop * spectrogram.hop
+    music = np.resize(np.sum(list(demo.render().values()), axis=0), (samples, 2))
+    music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
+    mixture = np.ascontiguousarray(music.T)[None]
+    stems, whole = artifact.runtime.run({INPUT: mixture}), separator.separate(music, spectrogram.rate)
+    agreement = min(_decibels(whole[target], stems[target][0].T) for target in manifest.targets)
+    times = in_turns(
+        {
+            "host": lambda: separator.separate(music, spectrogram.rate),
+            "waveform": lambda: artifact.runtime.run({INPUT: mixture}),
+        }
+    )
+    ratio = statistics.median(times["waveform"]) / statistics.median(times["host"])
+    print(f"{waveform.name}: {ratio:.2f} x the time of {host.name}, {agreement:.0f} dB")
+    transform = Plan(spectrogram).per_second() * spectrogram.channels
+    return {
+        "name": manifest.name,
+        "format": waveform.suffix[1:],
+        "sha256": {"host": sha256(host), "waveform": sha256(waveform)},
+        "bytes": waveform.stat().st_size,
+        "seconds_of_audio": samples / spectrogram.rate,
+        "agreement_db": agreement,
+        "multiply_adds_per_second": {
+            "transform": transform,
+            "network": separator.manifest.multiply_adds,
+            "inverse": transform * len(manifest.targets),
+        },
+        "samples": times,
+    }
+
+
+def _decibels(expected: np.ndarray, found: np.ndarray) -> float:
+    error = np.sum(np.square(expected - found, dtype=np.float64))
+    return float(10 * np.log10(np.sum(np.square(expected, dtype=np.float64)) / max(error, 1e-30)))
