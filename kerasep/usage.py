@@ -38,17 +38,20 @@ def _tensor(shape: tuple[int, ...], named: tuple[str | int, ...]) -> dict[str, A
     return {"type": "float32", "shape": [size or free for size, free in zip(shape, named, strict=False)]}
 
 
-def _waveform(manifest: Manifest) -> dict[str, str]:
+def _waveform(manifest: Manifest) -> dict[str, Any]:
     spectrogram, hop = manifest.spectrogram, manifest.spectrogram.hop
     ends, step = margin(manifest) * hop, stride(manifest) * hop
     channels = "left and right" if spectrogram.channels == 2 else "the mean of all channels"
     length = f"exactly {manifest.samples}" if manifest.samples else f"any number that {hop} divides, {least(manifest)} or more"
+    segment = {"samples": manifest.samples or step + 2 * ends, "step": step, "margin": ends}
+    free = {"fixed": bool(manifest.samples), "multiple": hop, "least": least(manifest)}
     return {
         "feed": f"{INPUT}: audio at {spectrogram.rate} Hz, full scale at 1, axes batch, channels ({channels}), samples: "
         f"{length}. Fill up with zeros behind the last.",
         "frames": f"A song may go in as a whole, where the graph takes its length, or in segments {step} samples apart, each "
-        f"of {manifest.samples or step + 2 * ends}: of a segment's stems drop the first and last {ends} samples, but keep "
+        f"of {segment['samples']}: of a segment's stems drop the first and last {ends} samples, but keep "
         "those of the song's own ends.",
+        "segment": segment | free,
         "take": "Each output is a target's stem, axes as the input's.",
     }
 

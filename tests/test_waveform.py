@@ -178,7 +178,7 @@ def test_every_precision_is_verified_and_keeps_its_transform(files):
 def test_the_manifest_says_how_to_use_it(files):
     said = json.loads(files["conv-waveform.onnx"].with_suffix(".json").read_text())["usage"]
     assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
-    assert set(said) == {"inputs", "outputs", "feed", "frames", "take"}
+    assert set(said) == {"inputs", "outputs", "feed", "frames", "segment", "take"}
     assert "any number that 64 divides" in said["feed"]
 
 
