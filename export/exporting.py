@@ -23,6 +23,7 @@ from kerasep.conversion import Frozen, counted, freeze, to_onnx, write
 from kerasep.conversion import save as save_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.manifest import GRAPHS, Manifest
+from kerasep.segments import margin
 
 FORMATS = ("onnx", "tflite")
 PRECISIONS = ("float32", "float16", "int8", "int8-dynamic")
@@ -114,8 +115,14 @@ def _frozen(
 
 
 def _frames(frozen: Frozen, form: str) -> int:
-    """That a waveform graph takes if none were asked for: any, unless the network takes windows or, as TFLite, has loops."""
+    """That a waveform graph takes if none were asked for.
+
+    Any, unless a filter learns from all of them, or the network takes windows or, as TFLite, has loops. Segments of a song are
+    then at least half their own, half their margins.
+    """
     manifest = frozen.manifest
+    if manifest.wiener:
+        return manifest.filter_frames * -(-4 * margin(manifest) // manifest.filter_frames)
     if manifest.window_frames:
         return manifest.block_frames + 2 * manifest.context_frames
     return LOOP_FRAMES if form == "tflite" and has_loops(frozen.networks) else 0

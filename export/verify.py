@@ -46,8 +46,8 @@ LITE = (
     "REVERSE_V2 SLICE SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE_CONV UNPACK WHILE"
 )
 WAVEFORM = {  # what waveform graphs may need besides
-    "onnx": frozenset(["Max", "ReduceSum", "Sqrt"]),
-    "tflite": frozenset(["BATCH_MATMUL", "MAXIMUM", "MIRROR_PAD", "SQRT", "SQUARE", "SUM", "TRANSPOSE"]),
+    "onnx": frozenset(["Max", "ReduceMax", "ReduceSum", "Sqrt"]),
+    "tflite": frozenset(["BATCH_MATMUL", "MAXIMUM", "MIRROR_PAD", "REDUCE_MAX", "SQRT", "SQUARE", "SUM", "TRANSPOSE"]),
 }
 OPERATORS = {  # by format and precision, beyond float32's
     "onnx": {

@@ -16,6 +16,7 @@ from keras import ops
 from onnx import GraphProto, ModelProto, compose, numpy_helper
 from tensorflow.lite.python.schema_py_generated import ModelT
 
+from export.filtering import filtered
 from export.lite import FRAMES, converted, resizable
 from export.lite_graph import copied, joined
 from export.plan import Plan
@@ -49,8 +50,10 @@ class Waveform:
         Raises:
             UsageError: what the manifest asks for cannot be done in a graph.
         """
-        if manifest.mask == "binary" or manifest.wiener:
-            raise UsageError(f"{manifest.name}: a waveform graph has neither binary masks nor a Wiener filter")
+        if manifest.mask == "binary" or manifest.wiener > 1:
+            raise UsageError(f"{manifest.name}: a waveform graph has no binary masks, and one iteration of a filter at most")
+        if manifest.wiener and not frames:
+            raise UsageError(f"{manifest.name}: a Wiener filter learns from a number of frames: fix it with --frames")
         try:
             plan = Plan(manifest.spectrogram)
         except ValueError as error:
@@ -117,13 +120,16 @@ class Waveform:
         size = (window or frames, *rest)
         inputs = {target: keras.Input(size, batch_size=batch, name=f"{ESTIMATE}{target}") for target in manifest.targets}
         estimates = {target: self._joined(x, frames) if self.windows else x for target, x in inputs.items()}
-        counted = spectrum * self.plan.halves()[:, None, None]
-        synthesis = Synthesis(self.plan, self.channels)
-        stems = {}
-        for target, gain in self._gains(estimates, spectrum).items():
-            x = ops.reshape(ops.transpose(gain, (2, 1, 0, 3)), (self.bins, -1, signals))
-            x = ops.pad(x, ((0, self.plan.rows - self.bins), (0, 0), (0, 0)))
-            stems[target] = synthesis(counted * x)
+        synthesis, halves = Synthesis(self.plan, self.channels), self.plan.halves()[:, None, None]
+        gains, missing = self._gains(estimates, spectrum), ((0, self.plan.rows - self.bins), (0, 0), (0, 0))
+        if manifest.wiener:
+            spectra = self._filtered(gains, spectrum)
+            stems = {target: synthesis(ops.pad(x, ((0, 0), *missing)) * halves) for target, x in spectra.items()}
+        else:
+            counted, stems = spectrum * halves, {}
+            for target, gain in gains.items():
+                x = ops.reshape(ops.transpose(gain, (2, 1, 0, 3)), (self.bins, -1, signals))
+                stems[target] = synthesis(counted * ops.pad(x, missing))
         named = {SPECTRUM: spectrum} | {f"{ESTIMATE}{target}": x for target, x in inputs.items()}
         return keras.Model(named, stems, name="synthesis")
 
@@ -145,6 +151,17 @@ class Waveform:
         total = reduce(ops.add, estimates.values()) + TINY * len(estimates)
         least = TINY if self.manifest.unclaimed == "shared" else 0
         return {target: (estimate + least if least else estimate) / total for target, estimate in estimates.items()}
+
+    def _filtered(self, gains: dict, spectrum) -> dict:
+        """Spectra (2, bins, frames, signals) of the Wiener filter, from gains (batch, frames, bins, channels)."""
+        x = ops.reshape(spectrum[:, : self.bins], (2, self.bins, -1, self.batch, self.channels))
+        x = ops.transpose(x, (0, 4, 1, 2, 3))
+        turned = [ops.transpose(gain, (3, 2, 1, 0)) for gain in gains.values()]
+        stems = filtered(turned, x, self.manifest.filter_frames)
+        shape = (2, self.bins, -1, self.batch * self.channels)
+        return {
+            target: ops.reshape(ops.transpose(stem, (0, 2, 3, 4, 1)), shape) for target, stem in zip(gains, stems, strict=True)
+        }
 
     def _cut(self, magnitudes, frames: int):
         """`kerasep.windows.cut` of (batch, frames, bins, channels): (batch x windows, window, bins, channels)."""

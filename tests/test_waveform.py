@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.exporting import PRECISIONS, export
+from export.filtering import filtered
 from export.plan import Plan
 from export.transforms import Analysis, Synthesis
 from export.verify import OPERATORS, WAVEFORM, operators
-from kerasep.artifact import Artifact
+from kerasep.artifact import Artifact, beside
 from kerasep.cli import main
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
+from kerasep.masking import wiener
 from kerasep.models import build
 from kerasep.segments import margin, stride
 from kerasep.separator import Separator
@@ -97,6 +99,55 @@ def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
     whole = istft(changed.transpose(1, 0, 2).astype(np.complex64), spectrogram, len(signals))
     assert back.shape == whole.shape
     assert np.abs(back - whole).max() <= 2e-6 * max(1, np.abs(whole).max())
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("kind", ["noise", "loud", "mono", "nearly mono", "panned", "silent", "one side"])
+def test_the_filter_is_the_one_in_numpy(song, channels, kind):
+    """Where channels are alike, the covariance is nearly singular, and what regularises it decides."""
+    music = np.sum(list(song.values()), axis=0)[:30_000]
+    left, noise = music[:, :1], sound(len(music), 1)
+    mixtures = {
+        "noise": sound(len(music)),
+        "loud": 40 * music,
+        "mono": np.concatenate([left, left], axis=1),
+        "nearly mono": np.concatenate([left, left + 1e-3 * noise], axis=1),
+        "panned": np.concatenate([left, 0.5 * left], axis=1),
+        "silent": 0 * music,
+        "one side": np.concatenate([left, 0 * left], axis=1),
+    }
+    mixture = stft(np.ascontiguousarray(mixtures[kind][:, :channels]), Spectrogram(channels=channels, fft=1024, hop=256))
+    shares = np.random.default_rng(0).uniform(size=(3, *mixture.shape[:2], 1)).astype(np.float32) ** 2
+    gains = list(np.repeat(shares / shares.sum(axis=0), channels, axis=3))
+    expected = wiener(dict(enumerate(gains)), mixture, frames=40)
+    planes = np.stack([mixture.real, mixture.imag]).transpose(0, 3, 2, 1)[..., None]
+    found = filtered([gain.transpose(2, 1, 0)[..., None] for gain in gains], planes, 40)
+    for target, parts in enumerate(np.asarray(found)[..., 0]):
+        stem = (parts[0] + 1j * parts[1]).transpose(2, 1, 0)
+        if kind == "silent":
+            assert not stem.any() and np.isfinite(stem).all()
+        else:
+            parts = [np.stack([spectrum.real, spectrum.imag]) for spectrum in (expected[target], stem)]
+            assert agreement(*parts) > 100
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_a_filter_in_the_graph(tmp_path, form):
+    """As Open-Unmix's weights ask for it."""
+    spectrogram, options = NETWORKS["openunmix"]
+    keras.utils.set_random_seed(0)
+    model = build("openunmix", spectrogram, options, TARGETS)
+    defaults = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}
+    Imported(model, Recipe("umx", "openunmix", options, spectrogram), TARGETS, defaults).write_run(tmp_path / "run")
+    with pytest.raises(UsageError, match="32 frames are less than a frame and its context"):
+        next(export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=32))
+    (host,) = export([tmp_path / "run"], tmp_path / "host")
+    (path,) = export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=320)
+    song = sound(Artifact(path).manifest.samples)
+    stems = Artifact(path).runtime.run({"mixture": song.T[None]})
+    for target, expected in Separator(Artifact(host)).separate(song, 44100).items():
+        assert agreement(expected, stems[target][0].T) > 90
+    assert "stem" in json.loads(beside(path).read_text())["usage"]["take"]
 
 
 def test_frames_that_begin_between_hops():
