@@ -3,7 +3,8 @@
 The filter in NumPy computes in float64, because the covariance of music whose channels are alike is nearly singular. Here, in
 each bin, two channels are turned into what they have in common and the rest. The covariance then is nearly diagonal, and what
 regularises its determinant, which is added up of parts that are not negative, is not rounded away. The filter commutes with the
-turning, but for rounding: on music with one channel half the other, stems would be off by -30 dB without it, and are by -100 dB or less.
+turning, but for rounding: on music with one channel half the other, stems would be off by -30 dB without it, and are by -100
+dB or less.
 """
 
 from collections.abc import Sequence

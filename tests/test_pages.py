@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
@@ -9,9 +10,11 @@ from test_design import ROOT
 
 import kerasep
 from export.exporting import PRECISIONS
-from export.verify import LOSS, OPERATORS
+from export.verify import LOSS, OPERATORS, WAVEFORM
 from kerasep.artifact import Artifact, sha256
 from kerasep.zoo import BUNDLED
+
+NETWORKS = {"conv", "deepconvsep", "openunmix", "spleeter"}
 
 # Loaded by its path: the tests run against an installed kerasep, and benchmarks/ is not installed.
 spec = spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
@@ -69,6 +72,23 @@ def test_operators_in_the_docs_are_all_that_a_file_may_have():
         assert listed == {precision: set(names) for precision, names in OPERATORS[form].items()}
 
 
+def test_operators_of_waveform_graphs_in_the_docs():
+    text = (ROOT / "docs" / "export.md").read_text()
+    for form, name in (("onnx", "ONNX"), ("tflite", "TFLite")):
+        (listed,) = re.findall(rf"^\| {name} \| and ([A-Za-z_ ]*) \|$", text, re.MULTILINE)
+        assert set(listed.split()) == WAVEFORM[form]
+
+
+def test_waveform_graphs_are_as_equal_and_as_fast_as_we_want_them():
+    graphs = json.loads((ROOT / "docs" / "results" / "waveform.json").read_text())["graphs"]
+    assert {graph["name"].removesuffix("-waveform") for graph in graphs if graph["format"] == "onnx"} == NETWORKS
+    for graph in graphs:
+        assert graph["agreement_db"] >= 60
+        if graph["format"] == "onnx":
+            medians = {name: statistics.median(samples) for name, samples in graph["samples"].items()}
+            assert medians["waveform"] <= (2 if graph["name"].split("-")[0] == "conv" else 1.5) * medians["host"]
+
+
 def test_streaming_is_as_fast_and_as_prompt_as_we_want_it():
     models = json.loads((ROOT / "docs" / "results" / "stream.json").read_text())["models"]
     assert {(model["name"], model["format"]) for model in models} == {
@@ -82,11 +102,20 @@ def test_streaming_is_as_fast_and_as_prompt_as_we_want_it():
 
 def test_every_network_in_every_precision_is_measured_within_what_is_allowed():
     networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
-    assert set(networks) == {"conv", "deepconvsep", "openunmix", "spleeter"}
+    assert set(networks) == NETWORKS
     for network in networks.values():
-        files = network["files"]
-        assert set(files) == set(PRECISIONS)
-        assert files["float32"]["parity"]["max_relative_error"] <= 1e-5
-        for precision, share in (("float16", 0.505), ("int8", 0.3), ("int8-dynamic", 0.3)):
-            assert files[precision]["bytes"] <= share * files["float32"]["bytes"]
-            assert max(row["median_loss"] for row in files[precision]["sdr"].values()) <= LOSS[precision]
+        for files, half in ((network["files"], 0.505), (network["tflite"]["files"], 0.55)):
+            assert set(files) == set(PRECISIONS)
+            assert files["float32"]["parity"]["max_relative_error"] <= 1e-5
+            for precision, share in (("float16", half), ("int8", 0.35), ("int8-dynamic", 0.35)):
+                assert files[precision]["bytes"] <= share * files["float32"]["bytes"]
+                assert max(row["median_loss"] for row in files[precision]["sdr"].values()) <= LOSS[precision]
+        for files in (network["files"], network["tflite"]["files"]):
+            assert not [name for file in files.values() for name in file["operators"] if name.startswith(("CUSTOM", "FLEX"))]
+
+
+def test_tflite_is_as_fast_beside_onnx_runtime_as_we_want_it():
+    networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
+    for name, most in (("conv", 1), ("openunmix", 3)):
+        medians = {p: statistics.median(samples) for p, samples in networks[name]["tflite"]["samples"].items()}
+        assert all(medians[precision] <= most * medians["onnx"] for precision in PRECISIONS)

@@ -19,6 +19,7 @@ from export.transforms import Analysis, Synthesis
 from export.verify import OPERATORS, WAVEFORM, operators
 from kerasep.artifact import Artifact, beside
 from kerasep.cli import main
+from kerasep.dataset import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
 from kerasep.masking import wiener
@@ -171,6 +172,19 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
             for place, song in enumerate(songs):
                 for target, expected in host.separate(song, 44100).items():
                     assert agreement(expected, stems[target][place].T) > 90
+
+
+def test_equal_on_real_music(run, host, tmp_path, clips):
+    frames = 0 if run.parent.name.startswith(("conv", "openunmix")) else 90
+    (path,) = export([run], tmp_path, graph="waveform", frames=frames)
+    separator = separator_of(Artifact(path))
+    hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
+    for song in songs(clips, "test")[:3]:
+        mixture = song.read("mixture", frames=separator.manifest.samples or 2000 * hop)
+        mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
+        stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
+        for target, expected in host.separate(mixture, song.rate).items():
+            assert agreement(expected, stems[target][0].T) > 80
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
