@@ -58,7 +58,7 @@ class VerticalConvTranspose(keras.layers.Layer):
 
     def call(self, features):
         batch, frames, _ = ops.shape(features)
-        flat = _vertical_transpose(features, self.kernel) + ops.reshape(ops.zeros((self.bins, 1)) + self.bias, (-1,))
+        flat = _vertical_transpose(features, self.kernel) + ops.reshape(ops.zeros((self.bins, 1), self.compute_dtype) + self.bias, (-1,))
         return ops.reshape(flat, (batch, frames, self.bins, self.channels))
 
     def compute_output_shape(self, input_shape):
