@@ -58,7 +58,8 @@ class VerticalConvTranspose(keras.layers.Layer):
 
     def call(self, features):
         batch, frames, _ = ops.shape(features)
-        flat = _vertical_transpose(features, self.kernel) + ops.reshape(ops.zeros((self.bins, 1), self.compute_dtype) + self.bias, (-1,))
+        bias = ops.zeros((self.bins, 1), self.compute_dtype) + self.bias  # not tiled: converters leave that to the runtime
+        flat = _vertical_transpose(features, self.kernel) + ops.reshape(bias, (-1,))
         return ops.reshape(flat, (batch, frames, self.bins, self.channels))
 
     def compute_output_shape(self, input_shape):
