@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import scores, scoring, separate, stream, tables, training, umx, waveform
 from kerasep.errors import KerasepError
-from kerasep.zoo import DEFAULT
+from kerasep.zoo import DEFAULT, load
 
 
 def main() -> int:
@@ -19,6 +19,15 @@ def main() -> int:
     )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: separate.measure(given.model, given.minutes, given.output))
+    sub = commands.add_parser("latency", help="networks on every runtime and number of threads here, as a page to read")
+    sub.add_argument("files", nargs="*", type=Path, metavar="ARTIFACT", help="(default: the bundled model)")
+    sub.add_argument("--quick", action="store_true", help="fewer calls and cases")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    sub.set_defaults(run=_latency)
+    sub = commands.add_parser("compare", help="what got slower from one results.json to another")
+    sub.add_argument("old", type=Path, metavar="OLD.json")
+    sub.add_argument("new", type=Path, metavar="NEW.json")
+    sub.set_defaults(run=_compare)
     sub = commands.add_parser("stream", help="hop by hop on one core: time of a hop, latency, memory")
     sub.add_argument("models", nargs="+", type=Path, metavar="FILE", help="step graphs")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
@@ -68,11 +77,25 @@ def main() -> int:
     sub.set_defaults(run=lambda given: tables.write())
     arguments = parser.parse_args()
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except KerasepError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
-    return 0
+
+
+def _latency(given: argparse.Namespace) -> None:
+    from benchmarks import latency, report
+
+    report.write(latency.measure([load(str(file)).path for file in given.files or [DEFAULT]], given.quick), given.output)
+    print(given.output / "report.html")
+
+
+def _compare(given: argparse.Namespace) -> int:
+    from benchmarks.compare import compare
+
+    lines, slower = compare(given.old, given.new)
+    print("\n".join(lines))
+    return 1 if slower else 0
 
 
 def _agreement(given: argparse.Namespace) -> None:

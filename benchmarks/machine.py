@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shutil
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -24,6 +26,17 @@ def describe(*packages: str) -> dict[str, Any]:
             **{package: version(package) for package in packages},
         },
     }
+
+
+def commit() -> str | None:
+    """What the checkout stands at, None where there is none; with a + where it has changes of its own."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    root = Path(__file__).parents[1]
+    asked = ([git, "-C", str(root), "rev-parse", "HEAD"], [git, "-C", str(root), "status", "--porcelain"])
+    head, changes = (subprocess.run(call, capture_output=True, text=True, check=False) for call in asked)  # noqa: S603
+    return head.stdout.strip() + ("+" if changes.stdout.strip() else "") if head.returncode == 0 else None
 
 
 def _processor() -> str:

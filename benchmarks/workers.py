@@ -1,9 +1,10 @@
 """Processes that measure when they are told to, so that several sides can take turns and a slow moment hits all alike."""
 
 import json
+import os
 import statistics
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,9 +12,10 @@ from kerasep.errors import KerasepError
 
 
 @contextmanager
-def worker(command: list[str]) -> Iterator[Any]:
+def worker(command: list[str], environment: Mapping[str, str] = {}) -> Iterator[Any]:
     """A process that answers each line with one line of JSON, when it has done what the line says."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    pipes["env"] = {**os.environ, **environment}
     process: Any = subprocess.Popen(command, text=True, **pipes)  # noqa: S603
 
     def ask(line: str) -> Any:

@@ -21,6 +21,7 @@ settings.register_profile("kerasep", deadline=None)
 settings.load_profile("kerasep")
 
 SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=6", "options.horizontal=5", "options.hidden=8"]
+CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 SHORT = ["batch=2", "seconds=0.5", "steps=2", "jit=false"]  # compiling takes longer than these runs
 
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-from conftest import agreement
+from conftest import CHROMIUM, agreement
 
 from export.exporting import export
 from export.web import PAGE, RUNTIME, main, make
@@ -29,7 +29,6 @@ from kerasep.training.recipe import Recipe
 from kerasep.waveform import separator_of
 
 TARGETS = ("vocals", "drums", "bass", "other")
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")

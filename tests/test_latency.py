@@ -1,0 +1,121 @@
+"""Latency benchmarks: every case measured, a page that shows them, and what got slower."""
+
+import copy
+import json
+import sys
+
+import pytest
+from conftest import CHROMIUM
+
+from benchmarks import __main__ as benchmarks
+from benchmarks.compare import compare
+from benchmarks.report import RESULTS, cases, load, write
+from export.exporting import export
+from kerasep.errors import KerasepError
+
+
+@pytest.fixture(scope="module")
+def measured(packed, runs, tmp_path_factory):
+    """A folder of results of a small network: spectrogram graphs in both formats, a waveform and a step graph."""
+    folder = tmp_path_factory.mktemp("latency")
+    more = [next(export([*runs.values()], folder, formats=["tflite"]))]
+    more += [next(export([*runs.values()], folder, graph="waveform"))]
+    patch = pytest.MonkeyPatch()
+    call = ["benchmarks", "latency", str(packed), *map(str, more), "--quick", "-o", str(folder / "out")]
+    patch.setattr(sys, "argv", call)
+    try:
+        assert benchmarks.main() == 0
+    finally:
+        patch.undo()
+    return folder / "out"
+
+
+def test_every_case_has_its_numbers(measured):
+    result = load(measured / RESULTS)
+    assert {file["graph"] for file in result["files"]} == {"spectrogram", "waveform"}
+    assert {case["provider"] for _, case in cases(result)} >= {"CPUExecutionProvider", "XNNPACK"}
+    for file, case in cases(result):
+        assert len(case["samples"]) == result["rounds"] - 1 == len(file["rates"][str(case["threads"])]["product"])
+        assert case["load_seconds"] > 0 and case["first_seconds"] > 0 and case["peak_megabytes"] > 20
+        assert case["limit_seconds"] > 0 and case["audio_seconds"] == pytest.approx(10, abs=0.1)
+    assert result["commit"] is None or len(result["commit"].rstrip("+")) == 40
+    assert any(line.startswith("CUDAExecutionProvider") for line in result["missing"])
+
+
+def test_the_page_shows_charts_and_asks_nothing(measured):
+    text = (measured / "report.html").read_text()
+    assert text.count("<svg") == 2
+    rows = text.count("<tr>") - 1
+    assert rows == len((measured / "report.md").read_text().split("| --- |")[-1].split("\n\n")[0].splitlines()) - 1
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page, said, asked = browser.new_page(), [], []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((measured / "report.html").as_uri())
+        for chart in page.locator("svg").all():
+            box = chart.bounding_box()
+            assert box["width"] > 200 and box["height"] > 50
+        assert not said and asked == [(measured / "report.html").as_uri()]
+        browser.close()
+
+
+def test_what_got_slower(measured, tmp_path):
+    old = load(measured / RESULTS)
+    for _, case in cases(old):
+        case["samples"] = [0.010, 0.0101, 0.0102, 0.0099]
+    for file in old["files"]:
+        for samples in file["rates"].values():
+            samples["product"] = [0.001, 0.00101, 0.00099, 0.001]
+    new = copy.deepcopy(old)
+    slow, fast, *_ = (case for _, case in cases(new))
+    slow["samples"] = [2 * seconds for seconds in slow["samples"]]
+    fast["samples"] = [seconds / 2 for seconds in fast["samples"]]
+    new["files"][-1]["name"] = "another.onnx"
+    for name, result in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(result))
+    lines, slower = compare(tmp_path / "old.json", tmp_path / "new.json")
+    assert slower
+    assert sum("+100 % (slower" in line for line in lines) == 1 and sum("-50 % (faster" in line for line in lines) == 1
+    assert any("only in" in line and "another.onnx" in line for line in lines)
+    lines, slower = compare(tmp_path / "old.json", tmp_path / "old.json")
+    assert not slower and all("the same" in line for line in lines)
+    twice = copy.deepcopy(old)  # a machine of half the speed
+    for _, case in cases(twice):
+        case["samples"] = [2 * seconds for seconds in case["samples"]]
+    for file in twice["files"]:
+        for samples in file["rates"].values():
+            samples["product"] = [2 * seconds for seconds in samples["product"]]
+    (tmp_path / "twice.json").write_text(json.dumps(twice))
+    assert not compare(tmp_path / "old.json", tmp_path / "twice.json")[1]
+
+
+def test_times_that_spread_are_said(measured, tmp_path):
+    result = load(measured / RESULTS)
+    for _, case in cases(result):
+        case["samples"] = [0.01] * 4
+    result["files"][0]["cases"][0]["samples"] = [0.01, 0.01, 0.02, 0.03]
+    result["files"][0]["cases"][0]["nodes"] = {"CUDAExecutionProvider": 20, "CPUExecutionProvider": 3}
+    write(result, tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert text.count("(wide)") == 1 and text.count("spread widely") == 1
+    assert "nodes did not all run there: 20 on CUDAExecutionProvider, 3 on CPUExecutionProvider" in text
+
+
+def test_bad_input_gets_one_line(measured, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("[]")
+    for call, message in (
+        (["latency", "nothing.onnx", "-o", str(tmp_path / "out")], "nothing.onnx"),
+        (["compare", str(tmp_path / "file"), str(measured / RESULTS)], "file: not a results.json"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", *call])
+        assert benchmarks.main() == 1
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1
+    with pytest.raises(KerasepError, match="file: cannot be written"):
+        write(load(measured / RESULTS), tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "[]"
