@@ -1,7 +1,9 @@
 """python -m benchmarks COMMAND: separate, scoring, training and openunmix are about speed, masks and scores about quality."""
 
 import argparse
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks import scores, scoring, separate, stream, tables, training, umx, waveform
@@ -24,6 +26,11 @@ def main() -> int:
     sub.add_argument("--quick", action="store_true", help="fewer calls and cases")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     sub.set_defaults(run=_latency)
+    sub = commands.add_parser("all", help="latency, separate and scoring, on one page")
+    sub.add_argument("files", nargs="*", type=Path, metavar="ARTIFACT", help="for latency (default: the bundled model)")
+    sub.add_argument("--quick", action="store_true", help="in minutes: fewer calls, cases and lengths")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    sub.set_defaults(run=_all)
     sub = commands.add_parser("compare", help="what got slower from one results.json to another")
     sub.add_argument("old", type=Path, metavar="OLD.json")
     sub.add_argument("new", type=Path, metavar="NEW.json")
@@ -86,8 +93,32 @@ def main() -> int:
 def _latency(given: argparse.Namespace) -> None:
     from benchmarks import latency, report
 
-    report.write(latency.measure([load(str(file)).path for file in given.files or [DEFAULT]], given.quick), given.output)
+    report.check_writable(given.output)
+    report.write(latency.measure(_paths(given.files), given.quick), given.output)
     print(given.output / "report.html")
+
+
+def _all(given: argparse.Namespace) -> None:
+    from benchmarks import latency, report
+
+    report.check_writable(given.output)
+    result = latency.measure(_paths(given.files), given.quick)
+    result["separate"] = separate.measured(DEFAULT, [7 / 60, 1] if given.quick else [7 / 60, 4, 60])
+    if find_spec("museval") and shutil.which("ffmpeg"):
+        result["scoring"] = scoring.measured([0.25] if given.quick else [0.5, 1, 2], 0.25 if given.quick else 4)
+    else:
+        result["missing"].append("scoring: museval or ffmpeg is not installed")
+    result["missing"] += [
+        "training: needs MUSDB18, python -m benchmarks training --root MUSDB18",
+        "Open-Unmix beside PyTorch's: needs both, python -m benchmarks openunmix --root MUSDB18 --torch PYTHON",
+    ]
+    report.write(result, given.output)
+    print(given.output / "report.html")
+
+
+def _paths(files: list[Path]) -> list[Path]:
+    """Of files, or of models by name."""
+    return [load(str(file)).path for file in files or [Path(DEFAULT)]]
 
 
 def _compare(given: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import html
 import io
 import json
 import statistics
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ COLUMNS = (
     "of the limit",
     "peak memory",
 )
+FILES = ("file", "time", "processor time", "times real time", "peak memory")
+SCORING = ("side", "song", "time", "peak memory")
+Tables = dict[str, tuple[tuple[str, ...], list[tuple[str, ...]]]]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -56,14 +60,25 @@ def load(path: Path) -> dict[str, Any]:
 
 def write(result: dict[str, Any], folder: Path) -> None:
     """`results.json`, `report.md` and `report.html`."""
+    check_writable(folder)
+    write_json(folder / RESULTS, result)
+    tables: Tables = {"Latency": (COLUMNS, [_row(file, case) for file, case in cases(result)])}
+    if "separate" in result:
+        tables["Files to stems, whole processes"] = FILES, [_file_row(file) for file in result["separate"]["files"]]
+    if "scoring" in result:
+        tables["BSSEval"] = SCORING, [_scoring_row(run) for run in result["scoring"]["runs"]]
+    with replacing(folder / "report.md") as partial:
+        partial.write_text("\n".join(_markdown(result, tables)))
+    with replacing(folder / "report.html") as partial:
+        partial.write_text(_page(result, tables))
+
+
+def check_writable(folder: Path) -> None:
+    """Before minutes of work, not after. Raises KerasepError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / RESULTS, result)
-        rows = [_row(file, case) for file, case in cases(result)]
-        with replacing(folder / "report.md") as partial:
-            partial.write_text("\n".join(_markdown(result, rows)))
-        with replacing(folder / "report.html") as partial:
-            partial.write_text(_page(result, rows))
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another folder") from error
 
@@ -104,6 +119,16 @@ def _row(file: dict[str, Any], case: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _file_row(file: dict[str, Any]) -> tuple[str, ...]:
+    seconds = 60 * file["minutes"]
+    times = (f"{file['wall_seconds']:.1f} s", f"{file['cpu_seconds']:.1f} s", f"{seconds / file['wall_seconds']:.0f}")
+    return (f"{seconds:.0f} s", *times, f"{file['peak_megabytes']:.0f} MB")
+
+
+def _scoring_row(run: dict[str, Any]) -> tuple[str, ...]:
+    return (run["side"], f"{run['seconds_of_audio']} s", f"{run['seconds']:.1f} s", f"{run['peak_megabytes']:.0f} MB")
+
+
 def _notes(result: dict[str, Any]) -> list[str]:
     """What a reader has to know of the numbers."""
     machine, versions = result["machine"], ", ".join(f"{name} {number}" for name, number in result["versions"].items())
@@ -123,22 +148,28 @@ def _notes(result: dict[str, Any]) -> list[str]:
     return notes + [f"Not measured: {line}." for line in result["missing"]]
 
 
-def _markdown(result: dict[str, Any], rows: list[tuple[str, ...]]) -> list[str]:
-    table = ["| " + " | ".join(cells) + " |" for cells in (COLUMNS, ("---",) * len(COLUMNS), *rows)]
-    return ["# Latency", "", *table, "", *(f"- {note}" for note in _notes(result)), ""]
+def _markdown(result: dict[str, Any], tables: Tables) -> list[str]:
+    lines = ["# Benchmarks", ""]
+    for title, (columns, rows) in tables.items():
+        lines += [f"## {title}", ""]
+        lines += ["| " + " | ".join(cells) + " |" for cells in (columns, ("---",) * len(columns), *rows)] + [""]
+    return [*lines, *(f"- {note}" for note in _notes(result)), ""]
 
 
-def _page(result: dict[str, Any], rows: list[tuple[str, ...]]) -> str:
+def _page(result: dict[str, Any], tables: Tables) -> str:
     def cells(kind: str, row: tuple[str, ...]) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in row) + "</tr>"
 
-    table = cells("th", COLUMNS) + "".join(cells("td", row) for row in rows)
+    shown = "".join(
+        f"<h2>{title}</h2><table>{cells('th', columns)}{''.join(cells('td', row) for row in rows)}</table>"
+        for title, (columns, rows) in tables.items()
+    )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(result))
     charts = "".join(f"<h2>{title}</h2>{_svg(draw, result)}" for title, draw in CHARTS.items())
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>kerasep: latency</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>kerasep: benchmarks</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-        f"<style>{STYLE}</style></head><body><h1>Latency</h1>{charts}<h2>All cases</h2><table>{table}</table>"
+        f"<style>{STYLE}</style></head><body><h1>Benchmarks</h1>{charts}{shown}"
         f"<h2>Notes</h2><ul>{notes}</ul></body></html>\n"
     )
 

@@ -41,6 +41,11 @@ print(json.dumps({"side": side, "seconds_of_audio": seconds, "seconds": taken, "
 
 
 def measure(minutes: list[float], against: float, output: Path) -> None:
+    """Measure, print, and write every run to `output`."""
+    write_json(output, {**describe("numpy", "scipy", "museval"), **measured(minutes, against)})
+
+
+def measured(minutes: list[float], against: float) -> dict[str, Any]:
     """Time kerasep for songs of so many minutes and museval for one of `against`, kerasep right before and after it."""
     references = {target: stem.astype(np.float64) for target, stem in demo.render().items()}
     random = np.random.default_rng(0)
@@ -66,4 +71,4 @@ def measure(minutes: list[float], against: float, output: Path) -> None:
     ours = [run["seconds"] for run in runs[-3:] if run["side"] == "kerasep"]
     ratio = runs[-2]["seconds"] / (sum(ours) / len(ours))
     print(f"museval takes {ratio:.1f} times as long")
-    write_json(output, {**describe("numpy", "scipy", "museval"), "runs": runs, "ratio": ratio})
+    return {"runs": runs, "ratio": ratio}

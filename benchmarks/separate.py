@@ -28,13 +28,16 @@ REPETITIONS = 15
 
 def measure(model: str, minutes: list[float], output: Path) -> None:
     """Measure parts and whole processes, print them and write them, every sample, to `output`."""
-    result: dict[str, Any] = {
-        **describe("numpy", "scipy", "onnxruntime"),
+    write_json(output, {**describe("numpy", "scipy", "onnxruntime"), **measured(model, minutes)})
+
+
+def measured(model: str, minutes: list[float]) -> dict[str, Any]:
+    """The same, but for writing."""
+    return {
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},
         "parts": _parts(model),
         "files": [_file(model, length) for length in minutes],
     }
-    write_json(output, result)
 
 
 def _parts(model: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+import time
 
 import pytest
 from conftest import CHROMIUM
@@ -45,8 +46,7 @@ def test_every_case_has_its_numbers(measured):
 def test_the_page_shows_charts_and_asks_nothing(measured):
     text = (measured / "report.html").read_text()
     assert text.count("<svg") == 2
-    rows = text.count("<tr>") - 1
-    assert rows == len((measured / "report.md").read_text().split("| --- |")[-1].split("\n\n")[0].splitlines()) - 1
+    assert text.count("<tr>") == 1 + sum(1 for _ in cases(load(measured / RESULTS)))
     if CHROMIUM is None:
         pytest.skip("no Chromium here")
     playwright = pytest.importorskip("playwright.sync_api")
@@ -94,6 +94,28 @@ def test_what_got_slower(measured, tmp_path):
     assert not compare(tmp_path / "old.json", tmp_path / "twice.json")[1]
 
 
+def test_all_parts_on_one_page(measured, tmp_path):
+    result = load(measured / RESULTS)
+    file = {"minutes": 1, "wall_seconds": 2.0, "cpu_seconds": 3.0, "peak_megabytes": 321.0}
+    run = {"side": "museval", "seconds_of_audio": 15, "seconds": 9.0, "peak_megabytes": 800.0}
+    write(result | {"separate": {"files": [file]}, "scoring": {"runs": [run]}}, tmp_path)
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text()
+        assert all(part in text for part in ("Files to stems", "321 MB", "BSSEval", "museval", "9.0 s"))
+
+
+@pytest.mark.slow
+def test_all_is_quick(tmp_path, monkeypatch):
+    """The bundled model, as one would begin."""
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick", "-o", str(tmp_path)])
+    start = time.perf_counter()
+    assert benchmarks.main() == 0
+    assert time.perf_counter() - start < 300
+    result = load(tmp_path / RESULTS)
+    assert result["files"][0]["name"] == "conv.onnx" and len(result["separate"]["files"]) == 2
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_times_that_spread_are_said(measured, tmp_path):
     result = load(measured / RESULTS)
     for _, case in cases(result):
@@ -116,6 +138,9 @@ def test_bad_input_gets_one_line(measured, tmp_path, monkeypatch, capsys):
         assert benchmarks.main() == 1
         said = capsys.readouterr().err
         assert message in said and said.count("\n") == 1
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "-o", str(tmp_path / "file")])
+    assert benchmarks.main() == 1  # before minutes of work
+    assert "file: cannot be written" in capsys.readouterr().err
     with pytest.raises(KerasepError, match="file: cannot be written"):
         write(load(measured / RESULTS), tmp_path / "file")
     assert (tmp_path / "file").read_text() == "[]"
