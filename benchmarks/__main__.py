@@ -6,7 +6,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks import scores, scoring, separate, stream, tables, training, umx, waveform
+from benchmarks import scores, scoring, separate, stream, tables, training, umx
 from kerasep.errors import KerasepError
 from kerasep.zoo import DEFAULT, load
 
@@ -39,10 +39,6 @@ def main() -> int:
     sub.add_argument("models", nargs="+", type=Path, metavar="FILE", help="step graphs")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: stream.measure(given.models, given.output))
-    sub = commands.add_parser("waveform", help="waveform graphs beside the transform in NumPy: time, agreement")
-    sub.add_argument("--graphs", nargs=2, action="append", type=Path, required=True, metavar=("SPECTROGRAM", "WAVEFORM"))
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: waveform.measure(given.graphs, given.output))
     sub = commands.add_parser("scoring", help="BSSEval: time and memory against museval's")
     sub.add_argument("--minutes", type=float, nargs="+", default=[0.5, 1, 2], help="lengths for kerasep (default: 0.5 1 2)")
     sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")

@@ -6,12 +6,10 @@
 
 import argparse
 import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 
-from benchmarks.machine import in_turns
 from export.clips import magnitudes, to_verify
 from export.exporting import PRECISIONS, export
+from export.timing import in_turns, surroundings
 from export.verify import operators
 from export.web import compare
 from kerasep.artifact import Artifact
@@ -32,16 +30,11 @@ from kerasep.manifest import Manifest
 SIZE = 2048  # of the matrices whose product says how fast this machine multiplies
 BYTES = 1 << 27  # copied to see how fast it copies
 MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_activations")
-PACKAGES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow", "keras", "tf2onnx")
 
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
     """Export all, and write what was measured of each file, and of the machine at the same time, to `output`."""
-    result: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
-        "networks": {},
-    }
+    result: dict[str, Any] = {**surroundings(), "networks": {}}
     for name, runs in networks.items():
         files, lite = (_exported(runs, artifacts, name, form, root) for form in ("onnx", "tflite"))
         described = {p: {**_file(file), "web": compare(file, _music(file.manifest, 100), web)} for p, file in files.items()}

@@ -133,8 +133,8 @@ class Separator(BlockSeparator):
         inverses = {target: Synthesis(spectrogram, spectrogram.channels) for target in self.targets}
         outputs = {target: Output(spectrogram, rate, channels) for target in self.targets}
 
-        def leave(target: str, stem: np.ndarray) -> np.ndarray:
-            return outputs[target].push(inverses[target].push(stem), taken.samples)
+        def leave(target: str, spectrum: np.ndarray, gain: np.ndarray | None) -> np.ndarray:
+            return outputs[target].push(inverses[target].push(spectrum, gain), taken.samples)
 
         spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy let go of the interpreter in long loops
@@ -142,9 +142,9 @@ class Separator(BlockSeparator):
                 estimates = self._estimates(before, block, after)
                 for start in range(0, len(block), self.manifest.filter_frames):
                     stretch = slice(start, start + self.manifest.filter_frames)
-                    stems = self.stems({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
-                    ready = {target: pool.submit(leave, target, stem) for target, stem in stems.items() if target in outputs}
-                    del stems  # else they would be there until the next ones are, and with them twice the memory
+                    parts = self._parts({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
+                    ready = {target: pool.submit(leave, target, *part) for target, part in parts.items() if target in outputs}
+                    del parts  # else they would be there until the next ones are, and with them twice the memory
                     yield {target: ready.pop(target).result() for target in self.targets}
         yield {t: output.finish(inverses[t].finish(), taken.samples, given.samples) for t, output in outputs.items()}
 
@@ -158,6 +158,16 @@ class Separator(BlockSeparator):
 
     def stems(self, estimates: masking.Gains, mixture: np.ndarray) -> masking.Spectra:
         """Complex stems of a stretch of frames from all targets' estimates; all (frames, bins, channels)."""
+        return masking.wiener(self.gains(estimates, mixture), mixture, self.wiener, self.manifest.filter_frames)
+
+    def _parts(self, estimates: masking.Gains, mixture: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+        """Each stem as a spectrum and a gain on it, which the inverse transform puts there in passing."""
+        if self.wiener:
+            return {target: (stem, None) for target, stem in self.stems(estimates, mixture).items()}
+        return {target: (mixture, gain) for target, gain in self.gains(estimates, mixture).items()}
+
+    def gains(self, estimates: masking.Gains, mixture: np.ndarray) -> masking.Gains:
+        """What the masks make of the mixture, before any filter; arguments as for `stems`."""
         if self.mask == "ratio":
             gains = masking.ratio_gains(estimates, self.exponent, self.manifest.unclaimed)
         elif self.mask == "binary":
@@ -169,7 +179,7 @@ class Separator(BlockSeparator):
             gains = {target: gains[target] for target in self.chosen}
         if self.residual:
             gains[RESIDUAL] = masking.residual_gain(gains)
-        return masking.wiener(gains, mixture, self.wiener, self.manifest.filter_frames)
+        return gains
 
 
 class Counted:

@@ -172,35 +172,54 @@ class Synthesis:
 
     def __init__(self, spectrogram: Spectrogram, channels: int) -> None:
         self.spectrogram = spectrogram
-        self.window = _for_channels(spectrogram, channels)
-        overlap = spectrogram.fft - spectrogram.hop
-        self.tail = np.zeros((overlap, channels), np.float32)  # sums that later frames still add to
-        self.weight = np.zeros((overlap, channels), np.float32)  # the squared windows under them
+        hop, pieces = spectrogram.hop, spectrogram.fft // spectrogram.hop
+        self.squares = np.square(window(spectrogram.window, spectrogram.fft).astype(np.float64)).reshape(pieces, hop)
+        # Divided by the sum of squared windows at once, where all of them are: the ends are made good.
+        shape = window(spectrogram.window, spectrogram.fft) / np.tile(self.squares.sum(0), pieces)
+        self.window = np.repeat(shape.astype(np.float32)[:, None], channels, axis=1)
+        self.tail = np.zeros((spectrogram.fft - hop, channels), np.float32)  # sums that later frames still add to
+        self.frames = 0  # so far
         self.skip = spectrogram.start  # no part of the signal
 
-    def push(self, spectrum: np.ndarray) -> np.ndarray:
-        """Add frames, complex64 (frames, bins, channels); returns the samples they complete, (samples, channels)."""
+    def push(self, spectrum: np.ndarray, gain: np.ndarray | None = None) -> np.ndarray:
+        """Add frames, complex64 (frames, bins, channels), perhaps times a gain, for the samples they complete.
+
+        The gain is put on as few frames at a time as the transform takes, while they are in the processor's cache.
+
+        Returns:
+            float32 (samples, channels).
+        """
         fft, hop = self.spectrogram.fft, self.spectrogram.hop
         sums = _with_room(self.tail, len(spectrum), hop)
-        weights = _with_room(self.weight, len(spectrum), hop)
         for start in range(0, len(spectrum), CHUNK):
-            frames = scipy.fft.irfft(spectrum[start : start + CHUNK], n=fft, axis=1)  # (frames, fft, channels)
+            chunk = slice(start, start + CHUNK)
+            part = spectrum[chunk] if gain is None else spectrum[chunk] * gain[chunk]
+            frames = scipy.fft.irfft(part, n=fft, axis=1)  # (frames, fft, channels)
             frames *= self.window
             _overlap_add(frames, sums[start:])
-            _overlap_add(np.broadcast_to(self.window**2, frames.shape), weights[start:])
         done = len(spectrum)
-        self.tail, self.weight = (part[done:].reshape(fft - hop, -1) for part in (sums, weights))
-        return self._complete(*(part[:done].reshape(done * hop, -1) for part in (sums, weights)))
+        for number in range(self.frames, min(self.frames + done, len(self.squares) - 1)):
+            self._make_good(sums[number - self.frames], self.squares[: number + 1])
+        self.frames += done
+        self.tail = sums[done:].reshape(fft - hop, -1)
+        return self._complete(sums[:done].reshape(done * hop, -1))
 
     def finish(self) -> np.ndarray:
         """The samples after the last frame's hop. More than the signal had: cut at its length."""
-        return self._complete(self.tail, self.weight)
+        tail = self.tail.reshape(len(self.squares) - 1, self.spectrogram.hop, -1)
+        for number, hop in enumerate(tail):
+            self._make_good(hop, self.squares[number + 1 : number + 1 + self.frames])
+        return self._complete(self.tail)
 
-    def _complete(self, sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def _make_good(self, samples: np.ndarray, squares: np.ndarray) -> None:
+        """A hop (hop, channels) over which there are these windows alone, for all of them."""
+        # The floor is reached only past the end of the signal, where what comes out is cut off.
+        samples *= (self.squares.sum(0) / np.maximum(squares.sum(0), 1e-6)).astype(np.float32)[:, None]
+
+    def _complete(self, sums: np.ndarray) -> np.ndarray:
         start = min(self.skip, len(sums))
         self.skip -= start
-        # The floor is reached only past the end of the signal, where what comes out is cut off.
-        return sums[start:] / np.maximum(weights[start:], 1e-6)
+        return sums[start:]
 
 
 def _transform(padded: np.ndarray, spectrogram: Spectrogram) -> np.ndarray:

@@ -7,9 +7,6 @@ import sys
 import pytest
 from test_design import ROOT
 
-from benchmarks import waveform
-from export.exporting import export
-
 
 @pytest.mark.slow
 def test_separate_measures_parts_and_files(tmp_path):
@@ -20,14 +17,6 @@ def test_separate_measures_parts_and_files(tmp_path):
     assert {len(samples) for samples in result["parts"]["samples"].values()} == {15}
     assert result["files"][0]["peak_megabytes"] > 50
     assert "x real time" in done.stdout
-
-
-def test_waveform_graphs_beside_their_networks(runs, tmp_path):
-    (host,), (graph,) = (list(export([*runs.values()], tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
-    waveform.measure([(host, graph)], tmp_path / "waveform.json")
-    (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
-    assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0
-    assert {len(samples) for samples in found["samples"].values()} == {15}
 
 
 def test_one_line_for_a_model_that_is_not_there(tmp_path):

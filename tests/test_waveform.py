@@ -12,6 +12,7 @@ from conftest import agreement
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.beside import measure
 from export.exporting import PRECISIONS, export
 from export.filtering import filtered
 from export.plan import Plan
@@ -275,3 +276,13 @@ def test_a_spectrogram_separator_refuses(files):
 def test_too_short_for_its_context(runs, tmp_path):
     with pytest.raises(UsageError, match="30 frames are less than a frame and its context: take 38 or more"):
         next(export([*runs.values()], tmp_path, graph="waveform", frames=30))
+
+
+def test_waveform_graphs_beside_their_networks(runs, tmp_path):
+    (host,), (graph,) = (list(export([*runs.values()], tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
+    measure([(host, graph)], tmp_path / "waveform.json")
+    (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
+    assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0
+    assert {len(samples) for samples in found["samples"].values()} == {15}
+    with pytest.raises(UsageError, match="not a waveform graph: name the other one first"):
+        measure([(host, host)], tmp_path / "waveform.json")

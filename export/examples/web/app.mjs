@@ -11,6 +11,7 @@ let manifest;
 let worker;
 let player;
 let links = [];
+let tick; // the next update, while it plays
 
 function show(id, text) {
   $(id).hidden = !text;
@@ -147,7 +148,8 @@ function update() {
     row.classList.toggle("silent", !player.heard(row.dataset.target));
     row.querySelector("i").style.left = `${(100 * position) / duration}%`;
   }
-  if (player.playing) requestAnimationFrame(update);
+  cancelAnimationFrame(tick);
+  if (player.playing) tick = requestAnimationFrame(update);
 }
 
 $("file").onchange = ({ target }) => target.files.length && separate(target.files[0]);
@@ -164,8 +166,12 @@ $("drop").ondrop = (event) => {
 $("stop").onclick = async () => {
   idle();
   $("file").disabled = true;
-  await start();
-  $("file").disabled = false;
+  try {
+    await start();
+    $("file").disabled = false;
+  } catch (error) {
+    fail(`The network cannot be loaded again: ${error.message}.`);
+  }
 };
 $("play").onclick = async () => {
   if (player.playing) player.pause();

@@ -1,15 +1,21 @@
-"""Waveform graphs beside the same networks' spectrogram graphs with their transform in NumPy: time and agreement."""
+"""Waveform graphs beside the same networks' spectrogram graphs with their transform in NumPy: time and agreement.
 
+python -m export.beside --graphs conv.onnx conv-waveform.onnx --graphs ... -o docs/results/waveform.json
+"""
+
+import argparse
 import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, in_turns
 from export.plan import Plan
+from export.timing import in_turns, surroundings
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
+from kerasep.errors import KerasepError, UsageError
 from kerasep.files import write_json
 from kerasep.manifest import INPUT
 from kerasep.separator import Separator
@@ -19,12 +25,13 @@ SECONDS = 10  # at a time, of a graph that takes any number of samples
 
 def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
     """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and write all times."""
-    versions = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
-    write_json(output, {**versions, "graphs": [_graph(host, waveform) for host, waveform in pairs]})
+    write_json(output, {**surroundings(), "graphs": [_graph(host, waveform) for host, waveform in pairs]})
 
 
 def _graph(host: Path, waveform: Path) -> dict[str, Any]:
     separator, artifact = Separator(Artifact(host)), Artifact(waveform)
+    if artifact.manifest.graph != "waveform":
+        raise UsageError(f"{waveform}: not a waveform graph: name the other one first")
     manifest, spectrogram = artifact.manifest, artifact.manifest.spectrogram
     samples = manifest.samples or SECONDS * spectrogram.rate // spectrogram.hop * spectrogram.hop
     music = np.resize(np.sum(list(demo.render().values()), axis=0), (samples, 2))
@@ -60,3 +67,20 @@ def _graph(host: Path, waveform: Path) -> dict[str, Any]:
 def _decibels(expected: np.ndarray, found: np.ndarray) -> float:
     error = np.sum(np.square(expected - found, dtype=np.float64))
     return float(10 * np.log10(np.sum(np.square(expected, dtype=np.float64)) / max(error, 1e-30)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m export.beside", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--graphs", nargs=2, action="append", type=Path, required=True, metavar=("SPECTROGRAM", "WAVEFORM"))
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    given = parser.parse_args()
+    try:
+        measure(given.graphs, given.output)
+    except KerasepError as error:
+        print(f"export.beside: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
