@@ -115,7 +115,7 @@ class Waveform:
     def _behind(self, frames: int) -> keras.Model:
         """From the mixture's spectrum and the network's estimates to stems."""
         manifest, signals = self.manifest, self.batch * self.channels
-        spectrum = keras.Input((self.plan.rows, frames, signals), batch_size=2, name=SPECTRUM)
+        spectrum = keras.Input((self.plan.rows, signals, frames), batch_size=2, name=SPECTRUM)
         batch, window, *rest = self.network
         size = (window or frames, *rest)
         inputs = {target: keras.Input(size, batch_size=batch, name=f"{ESTIMATE}{target}") for target in manifest.targets}
@@ -128,15 +128,27 @@ class Waveform:
         else:
             counted, stems = spectrum * halves, {}
             for target, gain in gains.items():
-                x = ops.reshape(ops.transpose(gain, (2, 1, 0, 3)), (self.bins, -1, signals))
-                stems[target] = synthesis(counted * ops.pad(x, missing))
+                stems[target] = synthesis(counted * ops.pad(self._inwards(gain), missing))
         named = {SPECTRUM: spectrum} | {f"{ESTIMATE}{target}": x for target, x in inputs.items()}
         return keras.Model(named, stems, name="synthesis")
 
     def _magnitudes(self, spectrum):
         """Of a spectrum, (batch, frames, bins, channels)."""
-        x = ops.sqrt(ops.sum(ops.square(spectrum), axis=0)[: self.bins, :])  # (bins, frames, signals)
-        return ops.transpose(ops.reshape(x, (self.bins, -1, self.batch, self.channels)), (2, 1, 0, 3))
+        return self._outwards(ops.sqrt(ops.sum(ops.square(spectrum), axis=0)[: self.bins, :, :]))
+
+    def _outwards(self, x):
+        """(bins, signals, frames), as transforms have it, to (batch, frames, bins, channels), as networks have it."""
+        x = ops.reshape(x, (self.bins, self.batch, self.channels, -1))
+        x = x if self.batch == 1 else ops.transpose(x, (1, 0, 2, 3))
+        x = ops.transpose(ops.reshape(x, (self.batch, self.bins * self.channels, -1)), (0, 2, 1))
+        return ops.reshape(x, (self.batch, -1, self.bins, self.channels))
+
+    def _inwards(self, x):
+        """And back."""
+        x = ops.transpose(ops.reshape(x, (self.batch, -1, self.bins * self.channels)), (0, 2, 1))
+        if self.batch > 1:
+            x = ops.transpose(ops.reshape(x, (self.batch, self.bins, self.channels, -1)), (1, 0, 2, 3))
+        return ops.reshape(x, (self.bins, self.batch * self.channels, -1))
 
     def _gains(self, estimates: dict, spectrum) -> dict:
         """`kerasep.masking` in Keras: gains (batch, frames, bins, channels)."""
@@ -153,14 +165,14 @@ class Waveform:
         return {target: (estimate + least if least else estimate) / total for target, estimate in estimates.items()}
 
     def _filtered(self, gains: dict, spectrum) -> dict:
-        """Spectra (2, bins, frames, signals) of the Wiener filter, from gains (batch, frames, bins, channels)."""
-        x = ops.reshape(spectrum[:, : self.bins], (2, self.bins, -1, self.batch, self.channels))
-        x = ops.transpose(x, (0, 4, 1, 2, 3))
+        """Spectra (2, bins, signals, frames) of the Wiener filter, from gains (batch, frames, bins, channels)."""
+        x = ops.reshape(spectrum[:, : self.bins], (2, self.bins, self.batch, self.channels, -1))
+        x = ops.transpose(x, (0, 3, 1, 4, 2))
         turned = [ops.transpose(gain, (3, 2, 1, 0)) for gain in gains.values()]
         stems = filtered(turned, x, self.manifest.filter_frames)
-        shape = (2, self.bins, -1, self.batch * self.channels)
+        shape = (2, self.bins, self.batch * self.channels, -1)
         return {
-            target: ops.reshape(ops.transpose(stem, (0, 2, 3, 4, 1)), shape) for target, stem in zip(gains, stems, strict=True)
+            target: ops.reshape(ops.transpose(stem, (0, 2, 4, 1, 3)), shape) for target, stem in zip(gains, stems, strict=True)
         }
 
     def _cut(self, magnitudes, frames: int):

@@ -89,8 +89,8 @@ def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
     signals = sound(hops * spectrogram.hop, batch * channels)
     mixture = signals.T.reshape(batch, channels, -1)
     spectrum = np.asarray(Analysis(plan, batch * channels)(mixture))
-    assert spectrum.shape == (2, plan.rows, plan.frames(len(signals)), batch * channels)
-    expected = stft(signals, spectrogram).transpose(1, 0, 2)
+    assert spectrum.shape == (2, plan.rows, batch * channels, plan.frames(len(signals)))
+    expected = stft(signals, spectrogram).transpose(1, 2, 0)
     found = (spectrum[0] + 1j * spectrum[1])[: spectrogram.bins]
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
@@ -98,7 +98,7 @@ def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
     rows = np.zeros((2, *spectrum.shape[1:]), np.float32)
     rows[:, : spectrogram.bins] = changed.real, changed.imag
     back = np.asarray(Synthesis(plan, channels)(rows * plan.halves()[:, None, None])).reshape(batch * channels, -1).T
-    whole = istft(changed.transpose(1, 0, 2).astype(np.complex64), spectrogram, len(signals))
+    whole = istft(changed.transpose(2, 0, 1).astype(np.complex64), spectrogram, len(signals))
     assert back.shape == whole.shape
     assert np.abs(back - whole).max() <= 2e-6 * max(1, np.abs(whole).max())
 
