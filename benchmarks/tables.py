@@ -346,13 +346,12 @@ def _waveform() -> list[str]:
     for graph in _result("waveform")["graphs"]:
         medians = {name: statistics.median(samples) for name, samples in graph["samples"].items()}
         operations = [f"{graph['multiply_adds_per_second'][part] / 1e6:.0f}" for part in ("transform", "network", "inverse")]
-        milliseconds = [f"{1000 * medians[name] / graph['seconds_of_audio']:.1f}" for name in ("host", "waveform")]
-        ratio, agreement = f"{medians['waveform'] / medians['host']:.2f}", f"{graph['agreement_db']:.0f} dB"
-        name = f"`{graph['name']}`, {graph['format']}"
-        rows.append((name, f"{graph['bytes'] / 1e6:.1f} MB", agreement, *milliseconds, ratio, *operations))
-    times = ("around it, ms per s", "in one graph, ms per s", "ratio")
-    parts = ("M multiply-adds per s: transform", "network", "inverse")
-    return _table(("graph", "size", "agreement", *times, *parts), rows)
+        times = [f"{1000 * medians[name] / graph['seconds_of_audio']:.1f}" for name in ("host", "waveform")]
+        times.append(f"{medians['waveform'] / medians['host']:.2f}")
+        name, size = f"`{graph['name']}`, {graph['format']}", f"{graph['bytes'] / 1e6:.1f} MB"
+        rows.append((name, size, f"{graph['agreement_db']:.0f} dB", *times, *operations))
+    head = ("around it, ms per s", "in one graph, ms per s", "ratio", "M multiply-adds per s: transform", "network", "inverse")
+    return _table(("graph", "size", "agreement", *head), rows)
 
 
 TABLES: dict[str, Callable[[], list[str]]] = {

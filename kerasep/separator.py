@@ -1,6 +1,7 @@
 """Waveform in, stems out, block by block: memory does not grow with the length of a song."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,7 @@ from kerasep.spectral import Spectrogram, Synthesis, stft_blocks
 RESIDUAL = "residual"
 
 
-class BlockSeparator:
+class BlockSeparator(ABC):
     """What gives the stems of a signal block by block.
 
     Attributes:
@@ -34,6 +35,7 @@ class BlockSeparator:
     exponent: float
     wiener: int
 
+    @abstractmethod
     def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
         """Separate a signal that arrives in pieces.
 
@@ -45,7 +47,6 @@ class BlockSeparator:
         Yields:
             The next samples of every target, as many in all as went in.
         """
-        raise NotImplementedError
 
     def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
         """Separate a whole signal.

@@ -75,6 +75,12 @@ def test_blocks_equal_the_whole(spectrogram, samples, frames, data):
     rebuilt = np.concatenate([*pieces, synthesis.finish()])[:samples]
     assert np.abs(rebuilt - signal).max() < 1e-6
 
+    gains = [np.random.default_rng(1).uniform(size=block.shape).astype(np.float32) for block in blocks]
+    multiplied, passing = (Synthesis(spectrogram, spectrogram.channels) for _ in range(2))
+    for block, gain in zip(blocks, gains, strict=True):
+        assert np.array_equal(multiplied.push(block * gain), passing.push(block, gain))
+    assert np.array_equal(multiplied.finish(), passing.finish())
+
 
 def test_an_empty_signal_has_no_blocks():
     assert list(stft_blocks([np.zeros((0, 2), np.float32)], Spectrogram(), 300)) == []
