@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import scores, scoring, separate, stream, tables, training, umx
 from kerasep.errors import KerasepError
+from kerasep.files import check_writable
 from kerasep.zoo import DEFAULT, load
 
 
@@ -89,7 +90,7 @@ def main() -> int:
 def _latency(given: argparse.Namespace) -> None:
     from benchmarks import latency, report
 
-    report.check_writable(given.output)
+    check_writable(given.output)
     report.write(latency.measure(_paths(given.files), given.quick), given.output)
     print(given.output / "report.html")
 
@@ -97,7 +98,7 @@ def _latency(given: argparse.Namespace) -> None:
 def _all(given: argparse.Namespace) -> None:
     from benchmarks import latency, report
 
-    report.check_writable(given.output)
+    check_writable(given.output)
     result = latency.measure(_paths(given.files), given.quick)
     result["separate"] = separate.measured(DEFAULT, [7 / 60, 1] if given.quick else [7 / 60, 4, 60])
     if find_spec("museval") and shutil.which("ffmpeg"):

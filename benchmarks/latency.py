@@ -98,7 +98,6 @@ def _file(file: Path, manifest: Manifest, found: list[Case], result: dict[str, A
             for case, ask, loaded, samples in rows
         ]
     for row in measured:
-        row["audio_seconds"] = _audio(manifest, row)
         row["limit_seconds"] = limit(manifest, row, file.stat().st_size, speeds[row["threads"]])
     return {
         "name": file.name,
@@ -115,16 +114,6 @@ def _file(file: Path, manifest: Manifest, found: list[Case], result: dict[str, A
 def _worker(arguments: list[str], threads: int) -> Any:
     environment = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return worker([sys.executable, "-m", "benchmarks.latency_worker", *arguments], environment)
-
-
-def _audio(manifest: Manifest, row: dict[str, Any]) -> float:
-    """Seconds of audio in a call, of all songs of the batch."""
-    spectrogram = manifest.spectrogram
-    if manifest.graph == "waveform" and manifest.samples:
-        return row["batch"] * manifest.samples / spectrogram.rate
-    hops = manifest.shape[1] if manifest.graph != "waveform" else 0
-    hops = hops or max(1, round(row["seconds"] * spectrogram.rate / spectrogram.hop))
-    return row["batch"] * hops * spectrogram.hop / spectrogram.rate
 
 
 def limit(manifest: Manifest, row: dict[str, Any], size: int, speeds: dict[str, list[float]]) -> float | None:

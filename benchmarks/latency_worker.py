@@ -46,6 +46,13 @@ def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarr
     return feeds | {INPUT: np.ascontiguousarray(np.broadcast_to(song, shape), np.float32)}
 
 
+def heard(manifest: Manifest, shape: tuple[int, ...]) -> float:
+    """Seconds of audio in a mixture of this shape, of all songs of the batch."""
+    spectrogram = manifest.spectrogram
+    samples = shape[2] if manifest.graph == "waveform" else shape[1] * spectrogram.hop
+    return shape[0] * samples / spectrogram.rate
+
+
 def opened(path: Path, provider: str, threads: int) -> tuple[Callable[[dict[str, np.ndarray]], Any], dict[str, int]]:
     """How to run a file, and how many of its nodes each provider runs, where that is not one alone."""
     if provider in CPU:
@@ -100,7 +107,8 @@ def main() -> None:
             print(json.dumps({} if line.strip() in ("load", "end") else measure()), flush=True)
         return
     path, provider, threads, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    feeds = inputs(Artifact(path).manifest, batch, float(sys.argv[5]))
+    manifest = Artifact(path).manifest
+    feeds = inputs(manifest, batch, float(sys.argv[5]))
     run: Callable[[dict[str, np.ndarray]], Any]
     for line in sys.stdin:
         start = time.perf_counter()
@@ -112,6 +120,7 @@ def main() -> None:
                 "load_seconds": loaded - start,
                 "first_seconds": time.perf_counter() - loaded,
                 "nodes": nodes,
+                "audio_seconds": heard(manifest, feeds[INPUT].shape),
                 "bytes_moved": sum(array.nbytes for array in (*feeds.values(), *outputs.values())),
             }
         elif line.strip() == "end":

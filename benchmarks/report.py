@@ -4,7 +4,6 @@ import html
 import io
 import json
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from matplotlib import pyplot
 from benchmarks.latency import WIDE
 from benchmarks.latency_worker import BYTES, SIZE
 from kerasep.errors import KerasepError
-from kerasep.files import replacing, write_json
+from kerasep.files import check_writable, replacing, write_json
 
 RESULTS = "results.json"
 STYLE = """
@@ -71,16 +70,6 @@ def write(result: dict[str, Any], folder: Path) -> None:
         partial.write_text("\n".join(_markdown(result, tables)))
     with replacing(folder / "report.html") as partial:
         partial.write_text(_page(result, tables))
-
-
-def check_writable(folder: Path) -> None:
-    """Before minutes of work, not after. Raises KerasepError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another folder") from error
 
 
 def cases(result: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

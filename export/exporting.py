@@ -1,7 +1,6 @@
 """From runs to files: frozen once, then a file for each precision, written only if it passes its verification."""
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,8 @@ from export.verify import file_name, float32_stems, verify
 from export.waveform import Waveform
 from kerasep.conversion import Frozen, counted, freeze, to_onnx, write
 from kerasep.conversion import save as save_onnx
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError
+from kerasep.files import check_writable
 from kerasep.manifest import GRAPHS, Manifest
 from kerasep.segments import margin
 
@@ -67,7 +67,7 @@ def export(
         raise UsageError(f"{eight[0]} is calibrated on real music: name MUSDB18's folder with --root")
     if eight and graph == "step":
         raise UsageError(f"{eight[0]}: a step graph is exported in float32 or float16")
-    _check_writable(output)
+    check_writable(output)
     clips = to_verify(root)
     sources = [os.path.relpath(run.resolve(), output.resolve()) for run in runs]
     for form in dict.fromkeys(formats):
@@ -151,13 +151,3 @@ def _tflite(
         converted, layers = to_int8_tflite(graph, manifest, clips, dynamic=precision == "int8-dynamic")
         return converted, {"int8_activations": layers}
     return graph, {}
-
-
-def _check_writable(folder: Path) -> None:
-    """Before minutes of work, not after."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another folder") from error

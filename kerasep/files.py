@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,20 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder, and see that it takes files: before minutes of work, not after.
+
+    Raises:
+        KerasepError: it does not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another folder") from error
 
 
 def cache() -> Path:
