@@ -1,37 +1,51 @@
-"""python -m benchmarks COMMAND: separate, scoring, training and openunmix are about speed, masks and scores about quality."""
+"""python -m benchmarks COMMAND.
+
+latency, separate, peers, training, scoring and all measure speed and memory, and share a page of results; compare reads two of
+those. The others each write what a page of docs/ is made from.
+"""
 
 import argparse
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from benchmarks import scores, scoring, separate, stream, tables, training, umx
+from benchmarks import blocks, latency, peers, scores, scoring, separate, stream, tables, training
 from kerasep.errors import KerasepError
 from kerasep.files import check_writable
-from kerasep.zoo import DEFAULT, load
+from kerasep.zoo import DEFAULT
 
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure speed and memory on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    sub = commands.add_parser("separate", help="waveform to stems: time of the parts, memory against length")
-    sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
-    sub.add_argument(
-        "--minutes", type=float, nargs="+", default=[0.5, 4, 60], help="lengths of whole files (default: 0.5 4 60)"
-    )
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: separate.measure(given.model, given.minutes, given.output))
-    sub = commands.add_parser("latency", help="networks on every runtime and number of threads here, as a page to read")
-    sub.add_argument("files", nargs="*", type=Path, metavar="ARTIFACT", help="(default: the bundled model)")
-    sub.add_argument("--quick", action="store_true", help="fewer calls and cases")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    sub.set_defaults(run=_latency)
-    sub = commands.add_parser("all", help="latency, separate and scoring, on one page")
-    sub.add_argument("files", nargs="*", type=Path, metavar="ARTIFACT", help="for latency (default: the bundled model)")
-    sub.add_argument("--quick", action="store_true", help="in minutes: fewer calls, cases and lengths")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    sub.set_defaults(run=_all)
+    speed = {
+        "latency": (_latency, "networks on every runtime, provider and number of threads here"),
+        "separate": (_separate, "waveform to stems: time of the parts, time and memory against length"),
+        "peers": (_peers, "Open-Unmix, Spleeter and Demucs in PyTorch beside ours; installs them in the cache"),
+        "training": (_training, "steps with live data against cached, PyTorch's Open-Unmix, memory"),
+        "scoring": (_scoring, "BSSEval: time and memory against museval's"),
+        "all": (_all, "all of these; training with --root alone, peers without --quick alone"),
+    }
+    for name, (run, text) in speed.items():
+        sub = commands.add_parser(name, help=text)
+        if name in ("latency", "all"):
+            sub.add_argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for latency (default: the bundled model)")
+        if name == "separate":
+            sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+        if name == "peers":
+            sub.add_argument("names", nargs="*", metavar="PEER", help=f"of {', '.join(peers.PEERS)} (default: all)")
+        if name in ("training", "all"):
+            sub.add_argument("--root", type=Path, required=name == "training", metavar="DIR", help="MUSDB18")
+        if name != "training":
+            sub.add_argument("--quick", action="store_true", help="fewer turns, cases and lengths")
+        sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="results.json, report.html, report.md")
+        sub.set_defaults(run=run)
+    sub = commands.add_parser("pages", help="report.html and report.md anew from a folder's results.json")
+    sub.add_argument("folder", type=Path, metavar="DIR")
+    sub.set_defaults(run=_pages)
     sub = commands.add_parser("compare", help="what got slower from one results.json to another")
     sub.add_argument("old", type=Path, metavar="OLD.json")
     sub.add_argument("new", type=Path, metavar="NEW.json")
@@ -40,24 +54,11 @@ def main() -> int:
     sub.add_argument("models", nargs="+", type=Path, metavar="FILE", help="step graphs")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: stream.measure(given.models, given.output))
-    sub = commands.add_parser("scoring", help="BSSEval: time and memory against museval's")
-    sub.add_argument("--minutes", type=float, nargs="+", default=[0.5, 1, 2], help="lengths for kerasep (default: 0.5 1 2)")
-    sub.add_argument("--against", type=float, default=4, help="length for both, in minutes (default: %(default)s)")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: scoring.measure(given.minutes, given.against, given.output))
-    sub = commands.add_parser("training", help="steps with live data against cached, PyTorch's Open-Unmix, memory")
+    sub = commands.add_parser("blocks", help="what blocks of a song cost a network that remembers")
+    sub.add_argument("--model", required=True, metavar="FILE", help="a trained Open-Unmix")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("--parts", nargs="+", choices=training.PARTS, default=list(training.PARTS), help="(default: all)")
-    sub.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and openunmix, to compare with")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: training.measure(given.root, given.output, given.parts, given.torch))
-    sub = commands.add_parser("openunmix", help="Open-Unmix beside PyTorch's, same weights; what blocks of a song cost")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("--parts", nargs="+", choices=umx.PARTS, default=list(umx.PARTS), help="(default: all)")
-    sub.add_argument("--torch", type=Path, metavar="PYTHON", help="one that has torch and openunmix, to compare with")
-    sub.add_argument("--model", metavar="FILE", help="a trained Open-Unmix, to cut songs into blocks for")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: umx.measure(given.root, given.output, given.parts, given.torch, given.model))
+    sub.set_defaults(run=lambda given: blocks.measure(given.root, given.model, given.output))
     sub = commands.add_parser("agreement", help="BSSEval against museval on MUSDB18's test songs, every frame")
     sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
@@ -88,34 +89,51 @@ def main() -> int:
 
 
 def _latency(given: argparse.Namespace) -> None:
-    from benchmarks import latency, report
+    _write(given.output, "latency", lambda: latency.measure(given.files or [DEFAULT], given.quick))
 
-    check_writable(given.output)
-    report.write(latency.measure(_paths(given.files), given.quick), given.output)
-    print(given.output / "report.html")
+
+def _separate(given: argparse.Namespace) -> None:
+    _write(given.output, "separate", lambda: separate.measure(given.model, [7 / 60, 1] if given.quick else [7 / 60, 4, 60]))
+
+
+def _peers(given: argparse.Namespace) -> None:
+    _write(given.output, "peers", lambda: peers.measure(given.names or list(peers.PEERS), given.quick))
+
+
+def _training(given: argparse.Namespace) -> None:
+    _write(given.output, "training", lambda: training.measure(given.root))
+
+
+def _scoring(given: argparse.Namespace) -> None:
+    _write(given.output, "scoring", lambda: scoring.measure([0.25] if given.quick else [0.5, 1, 2], 0.25 if given.quick else 4))
 
 
 def _all(given: argparse.Namespace) -> None:
-    from benchmarks import latency, report
-
-    check_writable(given.output)
-    result = latency.measure(_paths(given.files), given.quick)
-    result["separate"] = separate.measured(DEFAULT, [7 / 60, 1] if given.quick else [7 / 60, 4, 60])
+    given.model, given.names = DEFAULT, []
+    _latency(given)
+    _separate(given)
     if find_spec("museval") and shutil.which("ffmpeg"):
-        result["scoring"] = scoring.measured([0.25] if given.quick else [0.5, 1, 2], 0.25 if given.quick else 4)
-    else:
-        result["missing"].append("scoring: museval or ffmpeg is not installed")
-    result["missing"] += [
-        "training: needs MUSDB18, python -m benchmarks training --root MUSDB18",
-        "Open-Unmix beside PyTorch's: needs both, python -m benchmarks openunmix --root MUSDB18 --torch PYTHON",
-    ]
-    report.write(result, given.output)
-    print(given.output / "report.html")
+        _scoring(given)
+    if not given.quick:
+        _peers(given)
+    if given.root:
+        _training(given)
 
 
-def _paths(files: list[Path]) -> list[Path]:
-    """Of files, or of models by name."""
-    return [load(str(file)).path for file in files or [Path(DEFAULT)]]
+def _write(folder: Path, name: str, measure: Callable[[], dict[str, Any]]) -> None:
+    """Measure a section and put it among the results that the folder holds."""
+    from benchmarks import report  # needs matplotlib
+
+    check_writable(folder)
+    report.add(folder, {name: measure()})
+    print(folder / report.PAGE)
+
+
+def _pages(given: argparse.Namespace) -> None:
+    from benchmarks import report
+
+    report.add(given.folder, report.load(given.folder / report.RESULTS))
+    print(given.folder / report.PAGE)
 
 
 def _compare(given: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What got slower between two results of `python -m benchmarks latency`, whatever machines they are from."""
+"""What got slower between two results of `python -m benchmarks`, whatever machines they are from."""
 
 import statistics
 from pathlib import Path
@@ -12,8 +12,8 @@ LEAST = 0.1  # of a time: less is never called a difference
 def compare(old: Path, new: Path) -> tuple[list[str], bool]:
     """A line for each case that both have, and whether any got slower beyond noise.
 
-    Times count in products of matrices, measured in turns with them on as many threads. Noise is the spread of both, but at
-    least `LEAST`.
+    Times count in products of matrices, or in a peer's times, measured in turns with them on as many threads. Noise is the
+    spread of both, but at least `LEAST`.
 
     Raises:
         KerasepError: a file is no results.
@@ -31,16 +31,25 @@ def compare(old: Path, new: Path) -> tuple[list[str], bool]:
 
 
 def _ratios(result: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]]:
-    """By case: its median in products of matrices, and how far that spreads."""
-    found = {}
-    for file, case in cases(result):
-        product = file["rates"][str(case["threads"])]["product"]
+    """By case, part and peer: a ratio that grows as we get slower, and how far it spreads."""
+    found: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for file, case in cases(result["latency"]) if "latency" in result else ():
         key = (
             file["name"],
             case["provider"],
             f"{case['threads']} threads",
             f"{case['batch']} x {case['audio_seconds'] / case['batch']:.2f} s",
         )
-        ratio = statistics.median(case["samples"]) / statistics.median(product)
-        found[key] = ratio, (spread(case["samples"]) + spread(product)) / 2
+        found[key] = _over(case["samples"], file["rates"][str(case["threads"])]["product"])
+    parts = result.get("separate", {"parts": {"samples": {}}})["parts"]
+    for name, samples in parts["samples"].items():
+        found["separate", name] = _over(samples, parts["products"])
+    for peer in result.get("peers", {"peers": []})["peers"]:
+        for way, sides in peer["samples"].items():
+            found[f"beside {peer['name']}", way] = _over(sides["ours"], sides["theirs"])
     return found
+
+
+def _over(samples: list[float], others: list[float]) -> tuple[float, float]:
+    """The medians' ratio, and the mean of both spreads."""
+    return statistics.median(samples) / statistics.median(others), (spread(samples) + spread(others)) / 2

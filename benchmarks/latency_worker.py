@@ -1,13 +1,12 @@
 """One way of running a network, or this machine's own speed, for `benchmarks.latency`. Answers a line with a line of JSON.
 
-python -m benchmarks.latency_worker FILE PROVIDER THREADS BATCH SECONDS
+python -m benchmarks.latency_worker FILE|RUN PROVIDER THREADS BATCH SECONDS
 python -m benchmarks.latency_worker rates THREADS
 
 To "load": what loading and the first call took; to "run": seconds; to "end": the peak of memory.
 """
 
 import json
-import re
 import sys
 import tempfile
 import time
@@ -15,35 +14,39 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kerasep import demo
+from benchmarks.machine import megabytes
+from benchmarks.music import song
 from kerasep.artifact import Artifact
+from kerasep.errors import KerasepError
 from kerasep.manifest import INPUT, Manifest
 from kerasep.spectral import stft
 
 SIZE = 1024  # of the matrices whose product says how fast this machine multiplies
 BYTES = 1 << 26  # copied to see how fast it copies
 CPU = ("CPUExecutionProvider", "XNNPACK")
+KERAS = "Keras"  # of run folders
+Run = Callable[[dict[str, np.ndarray]], Any]
 
 
 def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarray]:
     """What a graph takes, of music: as many seconds as it is asked for, where it takes any number."""
     spectrogram = manifest.spectrogram
-    music = np.sum(list(demo.render().values()), axis=0)
+    music = song()
     music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
     feeds = {name: np.zeros([size or 1 for size in shape], np.float32) for name, shape in manifest.inputs().items()}
     hops = max(1, round(seconds * spectrogram.rate / spectrogram.hop))
     if manifest.graph == "waveform":
         shape: tuple[int, ...] = (batch, spectrogram.channels, manifest.samples or hops * spectrogram.hop)
-        song = np.resize(music, (shape[2], spectrogram.channels)).T
+        mixture = np.resize(music, (shape[2], spectrogram.channels)).T
     else:
         frames = manifest.shape[1] or hops
         shape = (batch, frames, *manifest.shape[2:])
-        song = np.resize(np.abs(stft(music, spectrogram)), shape[1:])
-    return feeds | {INPUT: np.ascontiguousarray(np.broadcast_to(song, shape), np.float32)}
+        mixture = np.resize(np.abs(stft(music, spectrogram)), shape[1:])
+    return feeds | {INPUT: np.ascontiguousarray(np.broadcast_to(mixture, shape), np.float32)}
 
 
 def heard(manifest: Manifest, shape: tuple[int, ...]) -> float:
@@ -53,35 +56,81 @@ def heard(manifest: Manifest, shape: tuple[int, ...]) -> float:
     return shape[0] * samples / spectrogram.rate
 
 
-def opened(path: Path, provider: str, threads: int) -> tuple[Callable[[dict[str, np.ndarray]], Any], dict[str, int]]:
-    """How to run a file, and how many of its nodes each provider runs, where that is not one alone."""
+class Opened(NamedTuple):
+    """A network that can be run.
+
+    Attributes:
+        run: all outputs for all inputs, or, where these stay on a device, nothing.
+        manifest: says what it takes.
+        seconds: that loading took.
+        nodes: how many of the graph's each provider runs, where that is not one alone.
+    """
+
+    run: Run
+    manifest: Manifest
+    seconds: float
+    nodes: dict[str, int]
+
+
+def opened(path: Path, provider: str, threads: int, batch: int) -> Opened:
+    """Open a file on ONNX Runtime or LiteRT, or a run folder in Keras."""
+    start = time.perf_counter()
+    if provider == KERAS:
+        return _keras(path, threads)
+    artifact = Artifact(path, threads)
     if provider in CPU:
-        return Artifact(path, threads).runtime.run, {}
+        return Opened(artifact.runtime.run, artifact.manifest, time.perf_counter() - start, {})
+    return _on_device(path, provider, artifact.manifest, batch)
+
+
+def _keras(run: Path, threads: int) -> Opened:
+    import tensorflow as tf
+
+    from kerasep.conversion import freeze
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    start = time.perf_counter()
+    frozen = freeze([run], run.name)
+    return Opened(lambda feeds: frozen.run(feeds[INPUT]), frozen.manifest, time.perf_counter() - start, {})
+
+
+def _on_device(path: Path, provider: str, manifest: Manifest, batch: int) -> Opened:
+    """Inputs and outputs stay on the device: what is timed is the graph, until the device is done."""
     import onnxruntime
+
+    onnxruntime.preload_dlls()
+
+    def session(**options: Any) -> Any:
+        made = onnxruntime.InferenceSession(path, providers=[provider], **options)
+        if made.get_providers()[0] != provider:  # it would go on without, on the CPU
+            raise KerasepError(f"{provider} does not open {path}")
+        return made
 
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
-    options.profile_file_prefix = str(Path(tempfile.mkdtemp(prefix="kerasep-")) / "profile")
-    session = onnxruntime.InferenceSession(path, options, providers=[provider])
-    if session.get_providers()[0] != provider:
-        raise RuntimeError(f"{provider} does not open it")
-    feeds = inputs(Artifact(path).manifest, 1, 1.0)
-    session.run(None, feeds)
-    profile = json.loads(Path(session.end_profiling()).read_text())
-    nodes = Counter(event["args"]["provider"] for event in profile if event.get("args", {}).get("provider"))
-    session = onnxruntime.InferenceSession(path, providers=[provider])
+    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
+        options.profile_file_prefix = str(Path(folder) / "profile")
+        profiled = session(sess_options=options)
+        profiled.run(None, inputs(manifest, batch, 1.0))
+        events = json.loads(Path(profiled.end_profiling()).read_text())
+    nodes = Counter(event["args"]["provider"] for event in events if event.get("args", {}).get("provider"))
+    start = time.perf_counter()
+    timed = session()
+    seconds = time.perf_counter() - start
+    binding = timed.io_binding()
+    bound: set[str] = set()
 
     def run(feeds: dict[str, np.ndarray]) -> None:
-        binding = session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
-        for output in session.get_outputs():
-            binding.bind_output(output.name, "cuda", 0)
-        binding.synchronize_inputs()
-        session.run_with_iobinding(binding)
+        if not bound:
+            bound.update(feeds)
+            for name, array in feeds.items():
+                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
+            for output in timed.get_outputs():
+                binding.bind_output(output.name, "cuda", 0)
+        timed.run_with_iobinding(binding)
         binding.synchronize_outputs()
 
-    return run, dict(nodes)
+    return Opened(run, manifest, seconds, dict(nodes))
 
 
 def rates(threads: int) -> Callable[[], dict[str, float]]:
@@ -101,38 +150,35 @@ def rates(threads: int) -> Callable[[], dict[str, float]]:
 
 
 def main() -> None:
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     if sys.argv[1] == "rates":
         measure = rates(int(sys.argv[2]))
         for line in sys.stdin:
-            print(json.dumps({} if line.strip() in ("load", "end") else measure()), flush=True)
+            print(json.dumps({} if line.strip() in ("load", "end") else measure()), file=answers, flush=True)
         return
     path, provider, threads, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    manifest = Artifact(path).manifest
-    feeds = inputs(manifest, batch, float(sys.argv[5]))
-    run: Callable[[dict[str, np.ndarray]], Any]
+    network: Opened
+    feeds: dict[str, np.ndarray] = {}
     for line in sys.stdin:
-        start = time.perf_counter()
         if line.strip() == "load":
-            run, nodes = opened(path, provider, threads)
-            loaded = time.perf_counter()
-            outputs = run(feeds) or {}
+            network = opened(path, provider, threads, batch)
+            feeds = inputs(network.manifest, batch, float(sys.argv[5]))
+            start = time.perf_counter()
+            outputs = network.run(feeds) or {}
             answer: Any = {
-                "load_seconds": loaded - start,
-                "first_seconds": time.perf_counter() - loaded,
-                "nodes": nodes,
-                "audio_seconds": heard(manifest, feeds[INPUT].shape),
+                "load_seconds": network.seconds,
+                "first_seconds": time.perf_counter() - start,
+                "nodes": network.nodes,
+                "audio_seconds": heard(network.manifest, feeds[INPUT].shape),
                 "bytes_moved": sum(array.nbytes for array in (*feeds.values(), *outputs.values())),
             }
         elif line.strip() == "end":
-            answer = {"peak_megabytes": _peak()}
+            answer = {"peak_megabytes": megabytes("VmHWM")}
         else:
-            run(feeds)
+            start = time.perf_counter()
+            network.run(feeds)
             answer = time.perf_counter() - start
-        print(json.dumps(answer), flush=True)
-
-
-def _peak() -> float:
-    return int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) * 1024 / 1e6
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

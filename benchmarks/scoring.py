@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from benchmarks.machine import describe
 from kerasep import demo
-from kerasep.files import write_json
 
 # Each side in a process of its own: a peak of memory is a process'. The transforms and products of both may use every core.
 CHILD = """
@@ -40,12 +40,7 @@ print(json.dumps({"side": side, "seconds_of_audio": seconds, "seconds": taken, "
 """
 
 
-def measure(minutes: list[float], against: float, output: Path) -> None:
-    """Measure, print, and write every run to `output`."""
-    write_json(output, {**describe("numpy", "scipy", "museval"), **measured(minutes, against)})
-
-
-def measured(minutes: list[float], against: float) -> dict[str, Any]:
+def measure(minutes: Sequence[float], against: float) -> dict[str, Any]:
     """Time kerasep for songs of so many minutes and museval for one of `against`, kerasep right before and after it."""
     references = {target: stem.astype(np.float64) for target, stem in demo.render().items()}
     random = np.random.default_rng(0)
@@ -71,4 +66,4 @@ def measured(minutes: list[float], against: float) -> dict[str, Any]:
     ours = [run["seconds"] for run in runs[-3:] if run["side"] == "kerasep"]
     ratio = runs[-2]["seconds"] / (sum(ours) / len(ours))
     print(f"museval takes {ratio:.1f} times as long")
-    return {"runs": runs, "ratio": ratio}
+    return {**describe("numpy", "scipy", "museval"), "runs": runs, "ratio": ratio}

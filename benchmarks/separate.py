@@ -1,22 +1,24 @@
 """Waveform to stems: how long each part takes, and what a whole process takes for files of several lengths."""
 
-import resource
+import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
+from benchmarks.latency_worker import rates
 from benchmarks.machine import describe
+from benchmarks.music import music
 from kerasep import demo
 from kerasep.artifact import sha256
-from kerasep.files import write_json
 from kerasep.masking import apply, ratio_gains, wiener
 from kerasep.separator import Separator
 from kerasep.spectral import istft, stft
@@ -26,14 +28,10 @@ SECONDS = 30  # of music for the parts
 REPETITIONS = 15
 
 
-def measure(model: str, minutes: list[float], output: Path) -> None:
-    """Measure parts and whole processes, print them and write them, every sample, to `output`."""
-    write_json(output, {**describe("numpy", "scipy", "onnxruntime"), **measured(model, minutes)})
-
-
-def measured(model: str, minutes: list[float]) -> dict[str, Any]:
-    """The same, but for writing."""
+def measure(model: str, minutes: Sequence[float]) -> dict[str, Any]:
+    """Every sample of the parts, and whole processes for files of so many minutes."""
     return {
+        **describe("numpy", "scipy", "onnxruntime"),
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},
         "parts": _parts(model),
         "files": [_file(model, length) for length in minutes],
@@ -43,7 +41,7 @@ def measured(model: str, minutes: list[float]) -> dict[str, Any]:
 def _parts(model: str) -> dict[str, Any]:
     """Each part on its own and the whole, interleaved so that a slow moment of the machine hits all alike."""
     separator = Separator(load(model), wiener=0)
-    audio = _music(SECONDS)
+    audio = music(SECONDS)
     spectrogram = separator.manifest.spectrogram
     spectrum = stft(audio, spectrogram)
     block = spectrum[: separator.manifest.block_frames]
@@ -60,7 +58,9 @@ def _parts(model: str) -> dict[str, Any]:
         "wiener, one iteration, not in the total": (lambda: wiener(gains, block, 1), share),
     }
     samples: dict[str, list[float]] = {name: [] for name in parts}
+    products, product = [], rates(len(os.sched_getaffinity(0)))
     for repetition in range(1 + REPETITIONS):
+        products += [product()["product"]] if repetition else []
         for name, (run, factor) in parts.items():
             start = time.perf_counter()
             run()
@@ -69,44 +69,39 @@ def _parts(model: str) -> dict[str, Any]:
     for name, values in samples.items():
         middle = statistics.median(values)
         print(f"{name:>40}: {1000 * middle:6.2f} ms per second of audio ({1 / middle:5.0f} x real time)")
-    return {"unit": "seconds per second of audio", "seconds": SECONDS, "samples": samples}
+    return {"unit": "seconds per second of audio", "seconds": SECONDS, "samples": samples, "products": products}
 
 
 def _file(model: str, minutes: float) -> dict[str, Any]:
-    """A whole `kerasep separate` on a file: wall and processor time, and the peak of its memory."""
+    """`kerasep separate` on a file: a whole process until stems are there, and the same again in it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "song.wav"
-        block = (_music(30) * 32767).astype(np.int16)
+        block = (music(30) * 32767).astype(np.int16)
         with soundfile.SoundFile(path, "w", demo.RATE, 2, "PCM_16") as file:
             samples = round(60 * minutes * demo.RATE)
             for written in range(0, samples, len(block)):
                 file.write(block[: samples - written])
-        command = [sys.executable, "-c", CHILD, "separate", str(path), "-o", folder, "--model", model]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        start = time.perf_counter()
+        command = [sys.executable, "-c", CHILD, "separate", str(path), "-o", folder, "--model", model, "--overwrite"]
+        start = time.time()
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-        wall = time.perf_counter() - start
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak = int(done.stdout.split()[-1]) / 1000
+    result = json.loads(done.stdout.splitlines()[-1])
+    result = {"minutes": minutes, "wall_seconds": result.pop("ended") - start, **result}
     print(
-        f"{minutes:6.1f} min: {wall:6.1f} s, {60 * minutes / wall:4.0f} x real time, {cpu:6.1f} s of CPU, peak {peak:4.0f} MB"
+        f"{minutes:6.2f} min: {result['wall_seconds']:6.1f} s, {60 * minutes / result['wall_seconds']:4.0f} x real time, "
+        f"{result['cpu_seconds']:6.1f} s of CPU, again {result['warm_seconds']:6.1f} s, peak {result['peak_megabytes']:4.0f} MB"
     )
-    return {"minutes": minutes, "wall_seconds": wall, "cpu_seconds": cpu, "peak_megabytes": peak}
+    return result
 
 
-# The command line as it is, and afterwards the peak of its memory in kB (getrusage would count what started it, too).
+# The command line as it is; the peak of its memory (getrusage would count what started it, too); and once more.
 CHILD = """
-import re, sys
+import json, re, sys, time
 from kerasep.cli import main
-code = main(sys.argv[1:])
-print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
-sys.exit(code)
+if main(sys.argv[1:]):
+    sys.exit(1)
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
+result = {"ended": time.time(), "cpu_seconds": time.process_time(), "peak_megabytes": peak}
+start = time.perf_counter()
+main(sys.argv[1:])
+print(json.dumps(result | {"warm_seconds": time.perf_counter() - start}))
 """
-
-
-def _music(seconds: int) -> np.ndarray:
-    """The demo song over and over, float32 (samples, 2)."""
-    mixture = np.sum(list(demo.render().values()), axis=0)
-    samples = seconds * demo.RATE
-    return np.tile(mixture, (1 + samples // len(mixture), 1))[:samples]

@@ -11,8 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import report
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
+MACHINE = ROOT / "benchmarks" / "results" / "epyc-2-cores"  # whose speed the pages show
 PAGES = ("README.md", "docs/training.md", "docs/performance.md", "docs/export.md", "kerasep/weights/MODEL_CARD.md")
 TARGETS = ("vocals", "drums", "bass", "other")
 
@@ -70,7 +73,7 @@ def _recipes() -> list[str]:
 
 
 def _training() -> list[str]:
-    result = _result("training")
+    result = _measured("training")
     rows = []
     for run in result["steps"]:
         live, cached = (statistics.median(run["samples"][side]) for side in ("live", "cached"))
@@ -108,7 +111,7 @@ def _transform() -> list[str]:
         "kept spectrograms": "complex spectrograms kept and mixed",
     }
     rows = []
-    for way, samples in _result("training")["transform"].items():
+    for way, samples in _measured("training")["transform"].items():
         spread = f"{min(samples):.2f} to {max(samples):.2f} s"
         rows.append((names[way], f"{statistics.median(samples):.2f} s", spread))
     return _table(("transform", "median", "range"), rows)
@@ -126,36 +129,21 @@ def _masks() -> list[str]:
 
 
 def _speed() -> list[str]:
-    parts = _result("separate")["parts"]["samples"]
-    rows = []
-    for name, samples in parts.items():
-        middle = statistics.median(samples)
-        low, high = min(samples), max(samples)
-        rows.append((name, f"{1000 * middle:.1f}", f"{1000 * low:.1f} to {1000 * high:.1f}", f"{1 / middle:.0f}"))
-    return _table(("part", "ms per second of audio, median", "range", "times real time"), rows)
+    return _table(*report.parts(_measured("separate")))
 
 
 def _files() -> list[str]:
-    rows = [
-        (
-            f"{60 * file['minutes']:g} s" if file["minutes"] < 1 else f"{file['minutes']:g} min",
-            f"{file['wall_seconds']:.1f} s",
-            f"{file['cpu_seconds']:.1f} s",
-            f"{60 * file['minutes'] / file['wall_seconds']:.0f}",
-            f"{file['peak_megabytes']:.0f} MB",
-        )
-        for file in _result("separate")["files"]
-    ]
-    return _table(("file", "time", "processor time", "times real time", "peak memory"), rows)
+    return _table(*report.files(_measured("separate")))
 
 
 def _scoring() -> list[str]:
-    rows = [
-        (run["side"], f"{run['seconds_of_audio'] / 60:g} min", f"{run['seconds']:.1f} s", f"{run['peak_megabytes']:.0f} MB")
-        for run in _result("scoring")["runs"]
-    ]
-    ratio = f"In this run museval took {_result('scoring')['ratio']:.0f} times as long as kerasep for the same song."
-    return [*_table(("scorer", "song", "time", "peak memory"), rows), "", ratio]
+    section = _measured("scoring")
+    ratio = f"In this run museval took {section['ratio']:.0f} times as long as kerasep for the same song."
+    return [*_table(*report.scoring(section)), "", ratio]
+
+
+def _peers() -> list[str]:
+    return _table(*report.peers(_measured("peers")))
 
 
 def _agreement() -> list[str]:
@@ -173,37 +161,33 @@ def _agreement() -> list[str]:
 
 
 def _machine() -> list[str]:
-    result = _result("separate")
+    result = _measured("separate")
     machine, versions = result["machine"], result["versions"]
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     return [f"Measured on {machine['cores']} cores ({machine['processor']}): {listed}."]
 
 
 def _umx() -> list[str]:
-    speed = _result("openunmix")["speed"]
-    names = {"0": "no filter", "1": "one iteration of the Wiener filter"}
-    rows: list[tuple[str, ...]] = []
-    for iterations, name in names.items():
-        ours, theirs = (statistics.median(times[iterations]) for times in speed["samples"].values())
-        spread = " to ".join(f"{edge(speed['samples']['kerasep'][iterations]):.2f}" for edge in (min, max))
-        rows.append((name, f"{ours:.2f} s ({spread})", f"{theirs:.2f} s", f"{theirs / ours:.1f}"))
-    peaks = list(speed["peak_megabytes"].values())
-    rows.append(("peak memory of the process", *(f"{peak:.0f} MB" for peak in peaks), f"{peaks[1] / peaks[0]:.1f}"))
-    versions = " and ".join(f"{name} {version}" for name, version in speed["versions"].items())
-    arithmetic = speed["multiply_adds_per_second"] * speed["seconds"] / max(speed["product_rates"])
-    parts = {name: statistics.median(part[name] for part in speed["parts"]) for name in speed["parts"][0]}
+    section = _measured("peers")
+    peer = next(peer for peer in section["peers"] if peer["name"] == "openunmix")
+    product = peer["product"]["multiply_adds"] / min(peer["product"]["samples"])
+    arithmetic = peer["multiply_adds_per_second"] * section["seconds"] / product
+    parts = {name: statistics.median(part[name] for part in peer["parts"]) for name in peer["parts"][0]}
+    found = {name: statistics.median(part[name] for part in peer["operators"]) for name in peer["operators"][0]}
+    most = sorted(found, key=lambda name: -found[name])[:2]
+    rest = sum(seconds for name, seconds in found.items() if name not in most)
     listed = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in parts.items())
+    operators = ", ".join(f"{name} {found[name]:.2f} s" for name in most)
     return [
-        *_table((f"four targets, {speed['seconds']} s of stereo", "kerasep", versions, "theirs / ours"), rows),
-        "",
-        f"Our parts, each on its own: {listed}. The networks' arithmetic, {speed['multiply_adds_per_second'] / 1e9:.2f} G "
-        f"multiply-adds a second of audio, takes {arithmetic:.2f} s at the rate of a product of matrices in the same run. "
-        f"Libraries and weights alone take {speed['loaded_megabytes']:.0f} MB.",
+        f"Open-Unmix's parts, each on its own: {listed}. The networks by operator: {operators}, all others {rest:.2f} s. "
+        f"Their arithmetic, {peer['multiply_adds_per_second'] / 1e9:.2f} G multiply-adds a second of audio, takes "
+        f"{arithmetic:.2f} s at the best rate of a product of matrices in the same run. Libraries and weights alone take "
+        f"{peer['loaded_megabytes']:.0f} MB."
     ]
 
 
 def _blocks() -> list[str]:
-    result = _result("openunmix")["blocks"]
+    result = _result("blocks")
     contexts = sorted({row["context"] for row in result["rows"]})
     found = {(row["block"], row["context"]): row for row in result["rows"]}
     rows = []
@@ -377,7 +361,12 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "waveform": _waveform,
     "causal": _causal,
     "machine": _machine,
+    "peers": _peers,
 }
+
+
+def _measured(section: str) -> Any:
+    return report.load(MACHINE / report.RESULTS)[section]
 
 
 def _result(name: str) -> Any:

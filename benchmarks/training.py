@@ -3,13 +3,11 @@
 Every side runs in a process of its own, and all processes take turns, so that a slow moment of the machine hits all alike.
 """
 
-import json
 import os
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +15,32 @@ import numpy as np
 import soundfile
 
 from benchmarks.machine import describe
+from benchmarks.peers import environment
 from benchmarks.workers import shown, worker
 from kerasep.dataset import STEMS, Song, songs
-from kerasep.errors import UsageError
-from kerasep.files import write_json
 
 ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
 RECIPES = ("conv", "openunmix")
 SONGS, MINUTES, DISTINCT = 100, 4.0, 8  # of the data set made to measure memory: full-length songs, most of them links
 
 
-PARTS = ("steps", "transform", "peer", "memory")
-
-
-def measure(root: Path, output: Path, parts: list[str], torch: Path | None) -> None:
-    """Measure, print and write every sample to `output`; what it holds of other parts stays.
-
-    Args:
-        root: MUSDB18 as .stem.mp4 files, or MUSDB18-HQ.
-        parts: of `PARTS`, what to measure.
-        torch: a Python that has PyTorch and openunmix, for the part "peer".
-    """
-    if "peer" in parts and torch is None:
-        raise UsageError("peer: name a Python that has torch and openunmix with --torch, or leave the part out with --parts")
-    result: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
-    result |= describe("tensorflow", "keras", "numpy")
+def measure(root: Path) -> dict[str, Any]:
+    """Every sample; `root` is MUSDB18 as .stem.mp4 files, or MUSDB18-HQ."""
+    python = environment("openunmix")  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         full = Path(folder) / "musdb18hq"
-        if {"steps", "memory"} & set(parts):
-            _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
-        measures: dict[str, Callable[[], Any]] = {
-            "steps": lambda: [
+        _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
+        return {
+            **describe("tensorflow", "keras", "numpy"),
+            "steps": [
                 _live_and_cached(recipe, name, place)
                 for recipe in RECIPES
                 for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
             ],
-            "transform": lambda: _one_result(["transform", str(root)]),
-            "peer": lambda: _peer(root, torch),
-            "memory": lambda: _memory(full),
+            "transform": _one_result(["transform", str(root)]),
+            "peer": _peer(root, python),
+            "memory": _memory(full),
         }
-        for part in parts:
-            result[part] = measures[part]()
-    write_json(output, result)
 
 
 def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
@@ -73,9 +55,10 @@ def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
     return {"recipe": recipe, "data": name, "samples": samples, "ratio": ratio, **end}
 
 
-def _peer(root: Path, torch: Path | None) -> dict[str, Any]:
+def _peer(root: Path, python: Path) -> dict[str, Any]:
     ours = [sys.executable, "-m", "benchmarks.training_worker", "step", "openunmix", str(root)]
-    theirs = [str(torch), str(Path(__file__).with_name("torch_worker.py")), str(len(os.sched_getaffinity(0)))]
+    script = Path(__file__).with_name("torch_worker.py")
+    theirs = [str(python), str(script), str(len(os.sched_getaffinity(0)))]
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}
     with worker(ours) as mine, worker(theirs) as other:
         for _ in range(ROUNDS):

