@@ -21,7 +21,7 @@ from tqdm import tqdm
 from kerasep.manifest import INPUT
 
 # Products, and along which axes of their weights there can be a scale each: inputs' or outputs'.
-AXES = {"MatMul": (0, 1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "LSTM": (1, 2)}
+AXES = {"MatMul": (-2, -1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "LSTM": (1, 2)}
 DYNAMIC = ("MatMul", "Gemm")  # products that ONNX Runtime has for activations whose range is found at run time
 STATIC = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 SMALL = 256  # weights fewer than these stay as they are
@@ -42,10 +42,16 @@ def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = Fals
     axes = _axes(model, clips)
     reference = _estimates(_weights(model, axes), clips)
     kinds = DYNAMIC if dynamic else STATIC
-    layers = list(dict.fromkeys(_layer(node) for node in _products(model) if node.op_type in kinds))
+    dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    candidates = [
+        node
+        for node in _products(model)
+        if node.op_type in kinds and not _of_groups(node, dimensions.get(node.input[1], 0))  # which have no form in integers
+    ]
+    layers = list(dict.fromkeys(_layer(node) for node in candidates))
 
     def quantised(chosen: Sequence[str]) -> ModelProto:
-        nodes = [node.name for node in _products(model) if _layer(node) in chosen]
+        nodes = [node.name for node in candidates if _layer(node) in chosen]
         return _weights(_activations(model, clips, nodes, dynamic) if nodes else model, axes)
 
     able = chosen(layers, reference, lambda chosen: _estimates(quantised(chosen), clips))
@@ -122,7 +128,7 @@ def _weights(model: ModelProto, axes: dict[str, int]) -> ModelProto:
         for place, name in _places(node, constants):
             if name not in expanded:
                 weights, axis = numpy_helper.to_array(constants[name]), axes[name]
-                integers, scales = rounded(weights, axis)
+                integers, scales = rounded(weights, _along(node, weights, axis))
                 copy.graph.initializer.append(numpy_helper.from_array(integers, f"{name}/int8"))
                 copy.graph.initializer.append(numpy_helper.from_array(scales, f"{name}/scale"))
                 expanded[name] = [
@@ -162,10 +168,10 @@ def _axes(model: ModelProto, clips: Sequence[np.ndarray]) -> dict[str, int]:
             weights = numpy_helper.to_array(constants[name])
             inputs = np.ones(1) if node.op_type == "LSTM" and place == 2 else energies[node.input[0]]
             shape = [1] * weights.ndim
-            shape[{"MatMul": 0, "Gemm": 0, "Conv": 1, "ConvTranspose": 0, "LSTM": 2}[node.op_type]] = -1
+            shape[{"MatMul": -2, "Gemm": 0, "Conv": 1, "ConvTranspose": 0, "LSTM": 2}[node.op_type]] = -1
             errors = {}
             for axis in AXES[node.op_type]:
-                integers, scales = rounded(weights, axis)
+                integers, scales = rounded(weights, _along(node, weights, axis))
                 change = integers * scales - weights
                 errors[axis] = float(np.sum(np.square(change) * inputs.reshape(shape)))
             axes[name] = min(errors, key=lambda axis: errors[axis])
@@ -179,11 +185,22 @@ def _energy(values: np.ndarray, products: Sequence[NodeProto], name: str) -> np.
     return np.sum(np.square(values, dtype=np.float64), axis=tuple(axis for axis in range(values.ndim) if axis != channel))
 
 
-def rounded(weights: np.ndarray, axis: int, least: float | np.ndarray = 1e-32) -> tuple[np.ndarray, np.ndarray]:
-    """Weights as int8, and their scales along an axis, of as many dimensions, no smaller than `least`."""
-    largest = np.abs(weights).max(axis=tuple(other for other in range(weights.ndim) if other != axis), keepdims=True)
+def rounded(weights: np.ndarray, axes: Sequence[int], least: float | np.ndarray = 1e-32) -> tuple[np.ndarray, np.ndarray]:
+    """Weights as int8, and their scales along some axes, of as many dimensions, no smaller than `least`."""
+    kept = {axis % weights.ndim for axis in axes}
+    largest = np.abs(weights).max(axis=tuple(other for other in range(weights.ndim) if other not in kept), keepdims=True)
     scales = np.maximum(largest / 127, least).astype(np.float32)
     return np.clip(np.round(weights / scales), -127, 127).astype(np.int8), scales
+
+
+def _along(node: NodeProto, weights: np.ndarray, axis: int) -> tuple[int, ...]:
+    """The axes of scales: there is one for each group, too."""
+    return (0, axis) if _of_groups(node, weights.ndim) else (axis,)
+
+
+def _of_groups(node: NodeProto, dimensions: int) -> bool:
+    """Whether it is a product for each of some groups, whose weights have so many dimensions. Convolutions' have as many."""
+    return node.op_type == "MatMul" and dimensions == 3
 
 
 def _products(model: ModelProto) -> list[NodeProto]:

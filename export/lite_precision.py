@@ -22,8 +22,10 @@ Kinds = schema.BuiltinOperator
 Types = schema.TensorType
 THREADS = os.cpu_count() or 1
 WEIGHTS = 1  # which of a product's inputs they are
-OF = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "TRANSPOSE_CONV": 2}  # products, and which input is multiplied
-OUTPUTS, INPUTS = 0, {"FULLY_CONNECTED": 1, "CONV_2D": 3, "TRANSPOSE_CONV": 3}  # axes of their weights
+OF = {"FULLY_CONNECTED": 0, "BATCH_MATMUL": 0, "CONV_2D": 0, "TRANSPOSE_CONV": 2}  # products, and which input is multiplied
+# Axes of their weights: outputs, inputs, and, of products of groups, groups.
+AXES = {"FULLY_CONNECTED": (0, 1), "BATCH_MATMUL": (2, 1, 0), "CONV_2D": (0, 3), "TRANSPOSE_CONV": (0, 3)}
+OUTPUTS = 0  # of those whose activations can be int8
 
 
 class Product(NamedTuple):
@@ -92,7 +94,7 @@ def to_int8_tflite(
     found = products(model, manifest.targets)
     axes = [_axis(model, product, ranges) for product in found]
     reference = _estimates(_rounded(model, manifest, axes, ranges, [], dynamic), clips)
-    able = [p for p in found if p.kind != "TRANSPOSE_CONV" and (dynamic or p.graph is model.subgraphs[0])]
+    able = [p for p in found if p.kind in ("FULLY_CONNECTED", "CONV_2D") and (dynamic or p.graph is model.subgraphs[0])]
 
     def quantised(layers: Sequence[str]) -> schema.ModelT:
         return _rounded(model, manifest, axes, ranges, layers, dynamic)
@@ -160,11 +162,11 @@ def _axis(model: schema.ModelT, product: Product, ranges: Ranges) -> int:
     """Along which axis of the weights scales change the product the least, given how large its inputs are."""
     weights = _weights(model, product)
     shape = [1] * weights.ndim
-    shape[INPUTS[product.kind]] = -1
+    shape[AXES[product.kind][1]] = -1
     energy = ranges.energy.get(product.operator.inputs[OF[product.kind]]) if product.graph is model.subgraphs[0] else None
     errors = {}
-    for axis in (OUTPUTS, INPUTS[product.kind]):
-        integers, scales = rounded(weights, axis)
+    for axis in AXES[product.kind]:
+        integers, scales = rounded(weights, [axis])
         change = np.square(integers * scales - weights)
         errors[axis] = float(np.sum(change if energy is None else change * energy.reshape(shape)))
     return min(errors, key=lambda axis: errors[axis])
@@ -178,10 +180,10 @@ def _rounded(
     for product, axis in zip(products(model, manifest.targets), axes, strict=True):
         weights = _weights(model, product)
         if product.layer not in layers:
-            integers, scales = rounded(weights, axis)
+            integers, scales = rounded(weights, [axis])
             _expanded(model, product, integers, Types.INT8, _quantization(scales, axis=axis))
             continue
-        integers, scales = rounded(weights, OUTPUTS, 1e-32 if dynamic else _least(model, product, ranges))
+        integers, scales = rounded(weights, [OUTPUTS], 1e-32 if dynamic else _least(model, product, ranges))
         _packed(model, product, integers, Types.INT8, _quantization(scales))
         if dynamic:
             if product.kind == "FULLY_CONNECTED":

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kerasep.models.lstm import BidirectionalLSTM
+from kerasep.models.lstm import BidirectionalLSTM, SharedLSTM
 
 STEPS = 16  # frames in a turn of the loop at most; as many of them as divide all frames
 
@@ -25,6 +25,8 @@ def looped(network: keras.Model) -> keras.Model:
     def clone(layer):
         if isinstance(layer, BidirectionalLSTM):
             return LSTMLoop([layer.forward_layer, layer.backward_layer])
+        if isinstance(layer, SharedLSTM):
+            return SharedLoop(layer)
         return LSTMLoop([layer]) if isinstance(layer, layers.LSTM) else layer
 
     return keras.models.clone_model(network, clone_function=clone, recursive=True)
@@ -53,29 +55,53 @@ class LSTMLoop(layers.Layer):
 
     def _direction(self, sequences, backwards: bool, weights: list[np.ndarray]):
         _, frames, features = sequences.shape
-        units, (kernel, recurrent, bias) = self.units, weights
-        steps = max(number for number in range(1, STEPS + 1) if frames % number == 0)
-        projected = tf.matmul(tf.reshape(sequences, (frames, features)), kernel) + bias
-        if backwards:
-            projected = tf.reverse(projected, [0])
-        chunks = tf.reshape(projected, (frames // steps, steps, 1, 4 * units))
+        x = tf.reshape(sequences, (frames, 1, features))
+        hiddens = _loop(tf.reverse(x, [0]) if backwards else x, weights)
+        return tf.reshape(tf.reverse(hiddens, [0]) if backwards else hiddens, (1, frames, self.units))
 
-        def turn(number, hidden, cell, array):
-            made, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
-            for frame in tf.unstack(chunks[number]):
-                gates = frame + tf.matmul(hidden, weights)
-                i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, axis=1)
-                cell = f * cell + i * tf.tanh(gates[:, 3 * units :])
-                hidden = o * tf.tanh(cell)
-                made.append(hidden)
-            return number + 1, hidden, cell, array.write(number, tf.stack(made))
 
-        turns, nothing = frames // steps, tf.zeros((1, units))
-        array = tf.TensorArray(tf.float32, turns, element_shape=(steps, 1, units))
-        start = (0, nothing, nothing, array)
-        *_, array = tf.while_loop(lambda number, *_: number < turns, turn, start, maximum_iterations=turns)
-        hiddens = tf.reshape(array.stack(), (1, frames, units))
-        return tf.reverse(hiddens, [1]) if backwards else hiddens
+class SharedLoop(layers.Layer):
+    """What a trained LSTM makes of each of several sequences, (1, groups, frames, features)."""
+
+    def __init__(self, trained: SharedLSTM) -> None:
+        super().__init__()
+        self.units = trained.units
+        self.weights_in_order = _ordered(trained.lstm.cell.get_weights())
+
+    def compute_output_shape(self, sequences_shape):
+        return (*sequences_shape[:3], self.units)
+
+    def call(self, sequences, training=None):
+        _, groups, frames, features = sequences.shape
+        x = tf.transpose(tf.reshape(sequences, (groups, frames, features)), (1, 0, 2))
+        hiddens = tf.transpose(_loop(x, self.weights_in_order), (1, 0, 2))
+        return tf.reshape(hiddens, (1, groups, frames, self.units))
+
+
+def _loop(sequences, ordered: list[np.ndarray]):
+    """Hidden states (frames, count, units) of sequences (frames, count, features), with weights as `_ordered` gives them."""
+    frames, count, features = sequences.shape
+    kernel, recurrent, bias = ordered
+    units = len(recurrent)
+    steps = max(number for number in range(1, STEPS + 1) if frames % number == 0)
+    projected = tf.matmul(tf.reshape(sequences, (frames * count, features)), kernel) + bias
+    chunks = tf.reshape(projected, (frames // steps, steps, count, 4 * units))
+
+    def turn(number, hidden, cell, array):
+        made, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
+        for frame in tf.unstack(chunks[number]):
+            gates = frame + tf.matmul(hidden, weights)
+            i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, axis=1)
+            cell = f * cell + i * tf.tanh(gates[:, 3 * units :])
+            hidden = o * tf.tanh(cell)
+            made.append(hidden)
+        return number + 1, hidden, cell, array.write(number, tf.stack(made))
+
+    turns, nothing = frames // steps, tf.zeros((count, units))
+    array = tf.TensorArray(tf.float32, turns, element_shape=(steps, count, units))
+    start = (0, nothing, nothing, array)
+    *_, array = tf.while_loop(lambda number, *_: number < turns, turn, start, maximum_iterations=turns)
+    return tf.reshape(array.stack(), (frames, count, units))
 
 
 def _ordered(weights: list[np.ndarray]) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ from kerasep.bsseval import frame_sdr
 from kerasep.conversion import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.manifest import Manifest
-from kerasep.training.trainer import WEIGHTS
+from kerasep.training.recipe import WEIGHTS
 from kerasep.waveform import separator_of
 
 Stems = dict[str, np.ndarray]
@@ -42,12 +42,12 @@ BASIC = (
     "Squeeze Sub Tanh Transpose Unsqueeze"
 )
 LITE = (
-    "ADD CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED LEAKY_RELU LESS LOGICAL_AND LOGISTIC MUL PACK PAD POW RELU RESHAPE "
-    "REVERSE_V2 SLICE SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE_CONV UNPACK WHILE"
+    "ADD BATCH_MATMUL CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED LEAKY_RELU LESS LOGICAL_AND LOGISTIC MUL PACK PAD POW RELU "
+    "RESHAPE REVERSE_V2 SLICE SOFTMAX SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK WHILE"
 )
 WAVEFORM = {  # what waveform graphs may need besides
     "onnx": frozenset(["Max", "ReduceMax", "ReduceSum", "Sqrt"]),
-    "tflite": frozenset(["BATCH_MATMUL", "MAXIMUM", "MIRROR_PAD", "REDUCE_MAX", "SQRT", "SQUARE", "SUM", "TRANSPOSE"]),
+    "tflite": frozenset(["MAXIMUM", "MIRROR_PAD", "REDUCE_MAX", "SQRT", "SQUARE", "SUM"]),
 }
 OPERATORS = {  # by format and precision, beyond float32's
     "onnx": {

@@ -31,8 +31,8 @@ from kerasep.models import Context, context, folded, stepped
 from kerasep.operations import per_second
 from kerasep.runtimes import KEY
 from kerasep.spectral import Spectrogram
-from kerasep.training.recipe import Recipe
-from kerasep.training.trainer import WEIGHTS, load_run
+from kerasep.training.recipe import WEIGHTS, Recipe
+from kerasep.training.trainer import load_run
 from kerasep.usage import described
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read

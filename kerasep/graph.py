@@ -13,6 +13,7 @@ All of it leaves a graph that does not have these patterns as it is.
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -197,10 +198,11 @@ def _products(work: Graph) -> None:
             continue
         inner, width = work.shapes[node.input[1]]
         whole = work.shapes[after[0].output[0]]
-        leading = whole[:2]
-        if work.shapes[before.output[0]] != (leading[0] * leading[1], inner) or len(whole) < 3:
+        rows, source = work.shapes[before.output[0]], work.shapes[before.input[0]]
+        fitting = [shape for shape in (whole[:-1], source[:-1], whole[:2]) if rows == (math.prod(shape), inner)]
+        if not fitting or len(whole) < 3:
             continue
-        product = node.output[0]
+        leading, product = fitting[0], node.output[0]
         node.input[0] = work.reshape(node, before.input[0], (*leading, inner), f"{before.output[0]}_rows")
         work.shapes[product] = (*leading, width)
         if work.shapes[product] == whole:

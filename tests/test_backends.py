@@ -14,6 +14,7 @@ from kerasep.spectral import Spectrogram
 MONO = {"channels": 1, "fft": 256, "hop": 128, "window": "blackmanharris", "padding": "zeros"}
 FOUR = ("vocals", "drums", "bass", "other")
 CASES = {  # network: spectrogram, options, targets, frames
+    "bands": ({"fft": 256, "hop": 64}, {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2, "ahead": 3}, FOUR, 20),
     "conv": ({"fft": 256, "hop": 64}, {"standardise": True, "batch_norm": True, "padding": "same"}, ("vocals",), 20),
     "deepconvsep": (MONO, {"filters": 5, "hidden": 7}, FOUR, 30),
     "openunmix": ({"fft": 256, "hop": 64}, {"hidden": 8}, ("vocals", "drums"), 20),

@@ -193,7 +193,7 @@ def test_train_pack_separate_from_the_command_line(hq_root, song_file, tmp_path,
     assert separate(song_file, "-o", tmp_path / "out", "--model", tmp_path / "m.onnx") == 0
     assert left(tmp_path / "out") == {"My song/bass.wav"}
     assert main(["train", "--recipe", "konv", "--target", "bass", "--root", str(hq_root), "-o", str(tmp_path / "x")]) == 2
-    assert "unknown recipe 'konv': choose from conv, conv-norm" in capsys.readouterr().err
+    assert "unknown recipe 'konv': choose from bands, conv, conv-norm" in capsys.readouterr().err
     assert main(["info", str(tmp_path / "m.onnx")]) == 0
     assert '"mask": "none"' in capsys.readouterr().out
 

@@ -544,11 +544,56 @@ def clips(scales: np.ndarray) -> list[np.ndarray]:
 
 def test_scales_go_where_they_change_least():
     model, _ = product(THOUSANDFOLD, np.ones(20))
-    assert _axes(model, clips(1 / THOUSANDFOLD)) == {"weights": 0}  # all rows count: a scale for each input
+    assert _axes(model, clips(1 / THOUSANDFOLD)) == {"weights": -2}  # all rows count: a scale for each input
     model, _ = product(np.ones(20), THOUSANDFOLD)
-    assert _axes(model, clips(np.ones(20))) == {"weights": 1}
+    assert _axes(model, clips(np.ones(20))) == {"weights": -1}
     model, _ = product(THOUSANDFOLD, np.logspace(0, -1, 20))
-    assert _axes(model, clips(THOUSANDFOLD)) == {"weights": 1}  # rows that are a thousand times less, and so are their inputs
+    assert _axes(model, clips(THOUSANDFOLD)) == {"weights": -1}  # rows that are a thousand times less, and so are their inputs
+
+
+def test_products_of_groups_have_scales_of_their_own():
+    """A batch of matrices, of which one is a thousand times larger: the others would be nothing in its steps."""
+    values = np.random.default_rng(0).normal(size=(3, 20, 20)).astype(np.float32)
+    values[1] *= 1000
+    nodes = [
+        helper.make_node("Relu", ["mixture"], ["positive"], name="relu"),
+        helper.make_node("MatMul", ["positive", "weights"], ["vocals"], name="product"),
+    ]
+    shape = [1, 3, None, 20]
+    graph = helper.make_graph(
+        nodes,
+        "groups",
+        [helper.make_tensor_value_info("mixture", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("vocals", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(values, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    music = [np.random.default_rng(1).exponential(size=(1, 3, 50, 20)).astype(np.float32)]
+    for dynamic in (False, True):
+        rounded, layers = to_int8(model, music, dynamic)
+        assert layers == []  # activations stay as they are
+        before, after = (run(graph, music[0]) for graph in (model, rounded))
+        error = np.abs(before - after).max(axis=(0, 2, 3)) / np.abs(before).max(axis=(0, 2, 3))
+        assert error.max() < 0.02
+
+
+def test_convolutions_over_frames_can_be_in_integers():
+    """Their weights have as many dimensions as those of groups."""
+    values = np.random.default_rng(0).normal(size=(8, 20, 5)).astype(np.float32)
+    nodes = [
+        helper.make_node("Relu", ["mixture"], ["positive"], name="relu"),
+        helper.make_node("Conv", ["positive", "weights"], ["vocals"], name="conv1"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "frames",
+        [helper.make_tensor_value_info("mixture", TensorProto.FLOAT, [1, 20, None])],
+        [helper.make_tensor_value_info("vocals", TensorProto.FLOAT, [1, 8, None])],
+        [numpy_helper.from_array(values, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    _, layers = to_int8(model, [np.random.default_rng(1).uniform(size=(1, 20, 50)).astype(np.float32)])
+    assert layers == ["conv1"]
 
 
 @pytest.mark.parametrize("axis", [0, 1])

@@ -36,8 +36,15 @@ class Case(NamedTuple):
 
 CONV = "Reshape MatMul Add Relu Transpose Conv Mul"
 UNMIX = "Slice Reshape MatMul Add Tanh Transpose LSTM Concat Relu Mul"
+BANDS = "Reshape Mul Slice MatMul Concat Add Pow Transpose Pad LSTM Squeeze Relu Softmax"
 UNET = "Slice Transpose Conv ConvTranspose Mul Add Concat Pad"
 CASES = {
+    "bands": Case(
+        "bands",
+        {"layout": [[1, 1], [2, 2], [1, 3]], "size": 6, "blocks": 2, "ahead": 3},
+        BANDS,
+        counts={"LSTM": 2, "Pow": 1, "Softmax": 1, "MatMul": 3 + 2 + 4 * 2 + 3 * 2},
+    ),
     "conv": Case("conv", SMALL, f"{CONV} Pad", counts={"MatMul": 8, "Conv": 4, "Mul": 2}),
     "conv-norm": Case("conv", SMALL | NORM, CONV, counts={"MatMul": 8, "Conv": 4, "Mul": 2}),
     "conv-power": Case("conv", SMALL | NORM | {"power": 0.3}, f"{CONV} Pow Sub", counts={"Pow": 1}),
@@ -355,7 +362,7 @@ def test_products_of_rows():
     constants = {"rows": whole(14, 10), "weights": values(10, 10), "shape": whole(*SHAPE)}
     assert kinds(unchanged(drawn(nodes, constants))) == ["Reshape", "MatMul", "Reshape", "Mul"]  # 10 are not (5, 2)
     constants = {"rows": whole(70, 2), "weights": values(2, 2), "shape": whole(*SHAPE)}
-    assert kinds(unchanged(drawn(nodes, constants))) == ["Reshape", "MatMul", "Reshape", "Mul"]  # rows of bins: as they are
+    assert kinds(unchanged(drawn(nodes, constants))) == ["MatMul", "Mul"]  # rows of bins
     nodes = [node("Reshape", "mixture flat", "z"), node("Reshape", "z rows", "a"), *nodes[1:2]]
     nodes += [node("Reshape", "b deep", "c"), node("Relu", "c", "d"), node("Reshape", "d shape", "vocals")]
     constants = {"flat": whole(2, 7, 10), "rows": whole(14, 10), "weights": values(10, 10), "deep": whole(2, 7, 10)}

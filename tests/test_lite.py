@@ -30,6 +30,7 @@ from kerasep.training.recipe import Recipe
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
 NETWORKS = {
+    "bands": (STEREO, {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2, "ahead": 3}),
     "conv": (STEREO, {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}),
     "deepconvsep": (MONO, {"filters": 8, "hidden": 40}),
     "openunmix": (STEREO, {"hidden": 16, "depth": 1}),
@@ -52,7 +53,7 @@ def files(request, hq_root, tmp_path_factory) -> dict[str, Path]:
             values[:, 0] = 0  # an output that is its bias alone: a scale made of such weights would not hold it
         weight.assign(np.abs(values) if "variance" in weight.path else values)
     Imported(model, Recipe(request.param, request.param, options, spectrogram), targets, {}).write_run(folder / "run")
-    frames = 320 if request.param == "openunmix" else 0
+    frames = 320 if request.param in ("bands", "openunmix") else 0
     tflite = export([folder / "run"], folder, formats=["tflite"], precisions=PRECISIONS, root=hq_root, frames=frames)
     (onnx,) = export([folder / "run"], folder, frames=frames)
     return {**dict(zip(PRECISIONS, tflite, strict=True)), "onnx": onnx}
@@ -142,18 +143,24 @@ def test_loops_have_a_length(tmp_path):
         next(export([tmp_path / "run"], tmp_path / "other", formats=["tflite"], batch=3))
 
 
+LSTMS = {
+    "plain": lambda: keras.layers.LSTM(6, return_sequences=True),
+    "bidirectional": lambda: recurrence.BidirectionalLSTM(6),
+    "shared": lambda: recurrence.SharedLSTM(6),
+}
+
+
 @pytest.mark.parametrize("frames", [1, 7, 48, 53])
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_the_loop_is_keras_lstm(frames, bidirectional):
+@pytest.mark.parametrize("kind", LSTMS)
+def test_the_loop_is_keras_lstm(frames, kind):
     keras.utils.set_random_seed(frames)
-    layer = keras.layers.LSTM(6, return_sequences=True)
-    if bidirectional:
-        layer = recurrence.BidirectionalLSTM(6)
-    inputs = keras.Input((None, 5))
+    shape = (3, frames, 5) if kind == "shared" else (frames, 5)
+    layer = LSTMS[kind]()
+    inputs = keras.Input((*shape[:-2], None, 5))
     network = keras.Model(inputs, layer(inputs))
     for weight in network.weights:
         weight.assign(np.random.default_rng(1).normal(0, 0.5, weight.shape))
-    sequences = np.random.default_rng(frames).normal(size=(1, frames, 5)).astype(np.float32)
+    sequences = np.random.default_rng(frames).normal(size=(1, *shape)).astype(np.float32)
     assert recurrence.has_loops([network])
     assert np.allclose(recurrence.looped(network)(sequences), network(sequences), atol=2e-6)
 

@@ -116,7 +116,7 @@ def test_layers_survive_saving(tmp_path):
 
 
 def test_unknown_network():
-    with pytest.raises(ValueError, match="choose from conv"):
+    with pytest.raises(ValueError, match="choose from bands, conv"):
         build("covn", Spectrogram(), {}, ("vocals",))
 
 

@@ -71,7 +71,7 @@ def test_overrides():
         ("weight_decay=none", "weight_decay must be a number from 0 on"),
         ("optimizer=sgd", "unknown optimizer 'sgd': choose from adam, adamw, adadelta"),
         ("schedule=linear", "choose from constant, cosine, plateau"),
-        ("loss=l2", "choose from mse, l1, sums, deepconvsep"),
+        ("loss=l2", "choose from mse, l1, sums, level, deepconvsep"),
         ("precision=int8", "choose from float32, mixed_bfloat16, mixed_float16"),
         ("augment.drop=2", "drop must be a share"),
         ("augment.gain=[2,1]", "the smaller first"),

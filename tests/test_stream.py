@@ -28,12 +28,15 @@ from kerasep.usage import usage
 
 STEREO = Spectrogram(fft=256, hop=64)
 CONV = {"vertical": 6, "horizontal": 5, "hidden": 8}
+BANDS = {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2}
 NETWORKS = {
     "valid": ("conv", CONV | {"padding": "valid"}, 14),
     "same": ("conv", CONV | {"padding": "same", "standardise": True, "batch_norm": True}, 14),
     "causal": ("conv", CONV | {"padding": "causal", "batch_norm": True}, 0),
     "power": ("conv", CONV | {"padding": "same", "standardise": True, "power": 0.5}, 14),
     "openunmix": ("openunmix", {"hidden": 12, "bidirectional": False}, 0),
+    "bands": ("bands", BANDS | {"ahead": 3}, 3),
+    "bands-causal": ("bands", BANDS | {"ahead": 0}, 0),
 }
 
 

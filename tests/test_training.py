@@ -16,7 +16,7 @@ from kerasep.errors import KerasepError
 from kerasep.spectral import Spectrogram, stft
 from kerasep.training import checkpoint, engine, trainer
 from kerasep.training.data import Mixer
-from kerasep.training.losses import DeepConvSepError, MagnitudeError, SumsError
+from kerasep.training.losses import DeepConvSepError, LevelError, MagnitudeError, SumsError
 from kerasep.training.optimizers import L2Adam, optimizer, schedule
 from kerasep.training.recipe import RECIPES, Recipe
 from kerasep.training.trainer import load_run, train
@@ -56,9 +56,23 @@ def test_losses_by_hand():
     assert np.allclose(sums(references[:, :3], estimates[:, :3]), np.mean(three) / 60, rtol=1e-5)
 
 
-def test_deepconvsep_needs_its_four_targets():
+def test_level_of_the_error_below_the_mixture():
+    """Stems that are alone in a stretch each: a tenth of one is 20 dB below the mixture there, all of it as loud."""
+    references = np.zeros((1, 4, 91, 3, 2), np.float32)
+    references[:, 1, :43], references[:, 2, 43:86], references[:, 3, 86:] = 20.0, 5.0, 90.0  # the rest is no whole stretch
+    estimates = references * np.array([1, 0.9, 0, 0], np.float32)[:, None, None, None]
+    estimates[:, 0, :43] = 10.0
+    found = LevelError(("vocals", "drums", "bass", "other"), floor=1e-3).parts(references, estimates)
+    expected = {"vocals": (0.25, 0), "drums": (0.01, 0), "bass": (0, 1), "other": (0, 0)}  # errors, of the mixture's energy
+    for name, shares in expected.items():
+        assert np.allclose(found[name], np.mean(10 * np.log10(np.array(shares) + 1e-3)), atol=1e-3)
+
+
+def test_losses_that_need_all_four_targets():
     with pytest.raises(KerasepError, match="bass, other missing"):
         DeepConvSepError(("vocals", "drums"))
+    with pytest.raises(KerasepError, match="bass, other missing"):
+        LevelError(("vocals", "drums"))
 
 
 def test_l2_adam_is_adam_with_l2_in_the_gradient():
@@ -119,6 +133,20 @@ def test_energy_explained_by_hand(runs, hq_root, monkeypatch):
     for jit in (False, True):
         explained = energy_explained(engine.forward(network, jit), [song], ("vocals",), recipe)
         assert explained["vocals"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_energy_explained_of_spectra_song_by_song(hq_root):
+    """A mask of a half: a loss about what is in phase with the mixture is validated as stems are scored, each song alike."""
+    recipe = replace(RECIPES["bands"], spectrogram=SPECTROGRAM)
+    several = [*songs(hq_root, "validation"), *songs(hq_root, "train")]
+    assert len(several) == 3
+    found = energy_explained(lambda mixture: {"drums": mixture / 2}, several, ("drums",), recipe)
+    levels = []
+    for song in several:
+        mixture, reference = (stft(song.read(stem), SPECTROGRAM).astype(np.complex128) for stem in ("mixture", "drums"))
+        error = np.sum(np.abs(reference - mixture / 2) ** 2)
+        levels.append(10 * np.log10(np.sum(np.abs(reference) ** 2) / error))
+    assert found["drums"] == pytest.approx(np.mean(levels), abs=1e-4)
 
 
 def test_statistics_are_those_of_the_mono_mixtures(runs, hq_root):
@@ -295,7 +323,7 @@ def test_dry_run(hq_root, tmp_path, capsys):
     ("settings", "match"),
     [
         (["options.colour=1"], "unexpected keyword argument 'colour'"),
-        (["network=konv"], "unknown network 'konv': choose from conv"),
+        (["network=konv"], "unknown network 'konv': choose from bands, conv"),
         (["loss_options.gamma=1"], "unexpected keyword argument 'gamma'"),
     ],
 )

@@ -35,13 +35,15 @@ STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
 PADDED = Spectrogram(fft=256, hop=64, padding="window")
 NETWORKS = {
+    "bands": (STEREO, {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2, "ahead": 3}),
     "conv": (STEREO, {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}),
     "deepconvsep": (MONO, {"filters": 8, "hidden": 40}),
     "openunmix": (STEREO, {"hidden": 16, "depth": 1}),
     "spleeter": (PADDED, {"filters": [4, 8], "bins": 64, "frames": 32}),
 }
+LOOPS = ("bands", "openunmix")
 TARGETS = ("vocals", "drums", "bass", "other")
-FRAMES = {"conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}
+FRAMES = {"bands": (300,), "conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}
 
 
 def sound(samples: int, channels: int = 2) -> np.ndarray:
@@ -160,7 +162,7 @@ def test_frames_that_begin_between_hops():
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
-    if (run.parent.name.startswith("openunmix"), form, batch) == (True, "tflite", 2):
+    if run.parent.name.startswith(LOOPS) and (form, batch) == ("tflite", 2):
         pytest.skip("a loop takes one song at a time")
     for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
         (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=frames, batch=batch)
@@ -176,7 +178,7 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
 
 
 def test_equal_on_real_music(run, host, tmp_path, clips):
-    frames = 0 if run.parent.name.startswith(("conv", "openunmix")) else 90
+    frames = 0 if run.parent.name.startswith(("conv", *LOOPS)) else 90
     (path,) = export([run], tmp_path, graph="waveform", frames=frames)
     separator = separator_of(Artifact(path))
     hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
@@ -190,7 +192,7 @@ def test_equal_on_real_music(run, host, tmp_path, clips):
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 def test_long_songs_in_segments(run, host, tmp_path, form):
-    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if "openunmix" in run.parent.name else 0)
+    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
     separator = separator_of(Artifact(path))
     assert isinstance(separator, WaveformSeparator)
     manifest = separator.manifest

@@ -13,8 +13,7 @@ import kerasep
 from kerasep.errors import KerasepError
 from kerasep.files import replacing, write_json
 from kerasep.manifest import Manifest
-from kerasep.training.recipe import RECORD, Recipe
-from kerasep.training.trainer import WEIGHTS
+from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from kerasep.models import conv, deepconvsep, openunmix, spleeter
+from kerasep.models import bands, conv, deepconvsep, openunmix, spleeter
 from kerasep.models.context import Context
 from kerasep.spectral import Spectrogram
 
@@ -19,7 +19,8 @@ class Network(NamedTuple):
         joint: whether its targets share layers. If not, each has a network of its own, side by side on the same input.
         fold: fold(network of one target, spectrogram), the same for inference alone with fewer passes over its data.
         step: step(network of one target, spectrogram), the same for a frame at a time: from `mixture`, perhaps `present`, and
-            states to `mask` and each state's `STATE_next`. Raises ValueError for a network that cannot.
+            states to `mask` and each state's `STATE_next`. Raises ValueError for a network that cannot. Of a `joint` network,
+            step(network, spectrogram), and the masks have their targets' names.
     """
 
     build: Callable[..., keras.Model]
@@ -30,6 +31,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
+    "bands": Network(bands.bands, bands.context, joint=True, step=bands.step),
     "conv": Network(conv.conv, conv.context, fold=conv.fold, step=conv.step),
     "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.context, joint=True),
     "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold, step=openunmix.step),
@@ -76,6 +78,8 @@ def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras
     step = _find(network).step
     if step is None:
         raise ValueError("it takes windows of frames: it cannot be streamed")
+    if _find(network).joint:
+        return step(model, spectrogram)
     inputs: dict[str, keras.KerasTensor] = {}
     outputs = {}
     for target in model.output:

@@ -1,10 +1,10 @@
-"""A bidirectional LSTM that trains fast and exports cleanly.
+"""LSTMs that train fast and export cleanly.
 
-Its weights are those of Keras' own layer, which is what runs, and what converters see, when it does not train. In training
+Their weights are those of Keras' own layer, which is what runs, and what converters see, when they do not train. In training
 the same numbers come from a recurrence of two small products a frame:
 
 - the input's product with the kernel is made for all frames at once, before the loop;
-- both directions go through one loop;
+- both directions of a bidirectional one go through one loop;
 - its gradient is written out. What can be computed again for all frames at once is not kept, and the weights' gradient is one
   product over all frames. Differentiating the loop would keep every frame's gates, and under XLA the weights once for
   each frame, which is most of the memory of Open-Unmix's step.
@@ -47,23 +47,56 @@ class BidirectionalLSTM(keras.layers.Bidirectional):
         return cls(**config)
 
 
+@keras.saving.register_keras_serializable("kerasep")
+class SharedLSTM(keras.layers.Layer):
+    """keras.layers.LSTM(units, return_sequences=True) over frames, on (batch, groups, frames, features): one for all groups."""
+
+    def __init__(self, units: int, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape) -> None:
+        self.lstm = keras.layers.LSTM(self.units, return_sequences=True, name="lstm")
+        self.lstm.build((None, None, input_shape[3]))
+
+    def call(self, sequences, training=None):
+        _, groups, frames, features = ops.shape(sequences)
+        # Frames first: so they are for the loop, and for an operator of a runtime.
+        x = ops.reshape(ops.transpose(sequences, (2, 0, 1, 3)), (frames, -1, features))
+        if training:
+            cell = self.lstm.cell
+            projected = ops.matmul(x, cell.kernel) + cell.bias
+            kernel = ops.convert_to_tensor(cell.recurrent_kernel, dtype=self.compute_dtype)
+            x = recurrence(projected[:, None], kernel)[:, 0]
+        else:
+            x = ops.transpose(self.lstm(ops.transpose(x, (1, 0, 2))), (1, 0, 2))
+        x = ops.reshape(x, (frames, -1, groups, self.units))
+        return ops.transpose(x, (1, 2, 0, 3))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], self.units)
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"units": self.units}
+
+
 @ops.custom_gradient
-def recurrence(projected, first, second):
-    """What an LSTM's frames add to each other, for two directions that are both run forwards.
+def recurrence(projected, *kernels):
+    """What an LSTM's frames add to each other, for directions that are all run forwards.
 
     Args:
-        projected: the input's part of all gates, in Keras' order i, f, c, o: (frames, 2, batch, 4 units).
-        first, second: recurrent kernels (units, 4 units) of the two.
+        projected: the input's part of all gates, in Keras' order i, f, c, o: (frames, directions, batch, 4 units).
+        kernels: recurrent kernels (units, 4 units), one for each direction.
 
     Returns:
-        Hidden states (frames, 2, batch, units). The gradient is that of S. Hochreiter and J. Schmidhuber's LSTM with forget
-        gates, through all frames.
+        Hidden states (frames, directions, batch, units). The gradient is that of S. Hochreiter and J. Schmidhuber's LSTM with
+        forget gates, through all frames.
     """
-    units = first.shape[0]
+    units = kernels[0].shape[0]
 
     def gates(frame, hidden):
-        """Input's part (..., 2, batch, 4 units) and hidden state before it (..., 2, batch, units) to i, f, c, o."""
-        before = [ops.matmul(hidden[..., 0, :, :], first), ops.matmul(hidden[..., 1, :, :], second)]
+        """Input's part (..., directions, batch, 4 units) and hidden state before it to i, f, c, o."""
+        before = [ops.matmul(hidden[..., number, :, :], kernel) for number, kernel in enumerate(kernels)]
         i, f, c, o = ops.split(frame + ops.stack(before, axis=-3), 4, axis=-1)
         return ops.sigmoid(i), ops.sigmoid(f), ops.tanh(c), ops.sigmoid(o)
 
@@ -86,7 +119,7 @@ def recurrence(projected, first, second):
         of_cell = (c * i * (1 - i), cells_before * f * (1 - f), i * (1 - c * c))
         of_hidden = tanh * o * (1 - o)
         through = o * (1 - tanh * tanh)
-        transposed = ops.transpose(first), ops.transpose(second)
+        transposed = [ops.transpose(kernel) for kernel in kernels]
 
         def back(carry, frame):
             dh_after, dc_after = carry
@@ -94,13 +127,13 @@ def recurrence(projected, first, second):
             dh = dh_given + dh_after
             dc = dc_after + dh * through
             at_gates = ops.concatenate([dc * ci, dc * cf, dc * cc, dh * ho], axis=-1)
-            dh_before = ops.stack([ops.matmul(at_gates[0], transposed[0]), ops.matmul(at_gates[1], transposed[1])], axis=0)
+            dh_before = ops.stack([ops.matmul(at_gates[number], kernel) for number, kernel in enumerate(transposed)], axis=0)
             return (dh_before, dc * f), (dh, dc)
 
         given = (upstream[-1], f, through, *of_cell, of_hidden)
         _, (dh, dc) = ops.scan(back, (nothing, nothing), given, reverse=True)
         at_gates = ops.concatenate([dc * of_cell[0], dc * of_cell[1], dc * of_cell[2], dh * of_hidden], axis=-1)
-        kernels = [ops.einsum("tbu,tbv->uv", hiddens_before[:, direction], at_gates[:, direction]) for direction in (0, 1)]
-        return at_gates, *kernels
+        directions = range(len(kernels))
+        return at_gates, *(ops.einsum("tbu,tbv->uv", hiddens_before[:, number], at_gates[:, number]) for number in directions)
 
     return hiddens, gradient

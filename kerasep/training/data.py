@@ -132,8 +132,8 @@ class Mixer:
 
 
 def whole_song(song: Song, stems: tuple[str, ...], recipe: Recipe, frames: int) -> Iterator[dict[str, np.ndarray]]:
-    """Magnitudes of a song's stems in blocks of `frames`, float32 (frames, bins, channels); the last one has what is left."""
+    """Spectra of a song's stems in blocks of `frames`, complex64 (frames, bins, channels); the last one has what is left."""
     channels = recipe.spectrogram.channels
-    streams = [map(np.abs, stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames)) for stem in stems]
-    for magnitudes in zip(*streams, strict=True):
-        yield dict(zip(stems, magnitudes, strict=True))
+    streams = [stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames) for stem in stems]
+    for spectra in zip(*streams, strict=True):
+        yield dict(zip(stems, spectra, strict=True))

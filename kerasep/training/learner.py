@@ -23,13 +23,15 @@ class Transform(keras.layers.Layer):
         spectrogram: what to make.
         targets: sources whose magnitudes are asked for.
         tilted: whether the batch's tilts are to be applied.
+        in_phase: give of each target what is in phase with the mixture, and not its magnitudes.
     """
 
-    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool) -> None:
+    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool, in_phase: bool) -> None:
         super().__init__(dtype="float32", autocast=False, trainable=False, name="transform")
         self.spectrogram = spectrogram
         self.targets = targets
         self.tilted = tilted
+        self.in_phase = in_phase
         self.window = window(spectrogram.window, spectrogram.fft)
         octaves = np.log2(np.maximum(np.fft.rfftfreq(spectrogram.fft, 1 / spectrogram.rate), 20) / 1000)
         self.octaves = octaves.astype(np.float32)
@@ -60,9 +62,14 @@ class Transform(keras.layers.Layer):
         if self.tilted:
             slopes = ops.exp(np.log(10) / 20 * self.octaves * ops.stack(tilts, axis=1)[..., None, None, None])
             real, imaginary = real * slopes, imaginary * slopes
-        mixture = _magnitude(ops.sum(real, axis=1), ops.sum(imaginary, axis=1))
-        count = len(wanted)
-        references = _magnitude(real[:, :count], imaginary[:, :count])
+        together = ops.sum(real, axis=1), ops.sum(imaginary, axis=1)
+        mixture = _magnitude(*together)
+        real, imaginary = real[:, : len(wanted)], imaginary[:, : len(wanted)]
+        if self.in_phase:
+            across, along = (part[:, None] / ops.maximum(mixture, 1e-6)[:, None] for part in together)
+            references = real * across + imaginary * along
+        else:
+            references = _magnitude(real, imaginary)
         return ops.transpose(mixture, (0, 2, 3, 1)), ops.transpose(references, (0, 1, 3, 4, 2))
 
     def _stft(self, waves):

@@ -9,16 +9,23 @@ from itertools import combinations
 import keras
 from keras import ops
 
+from kerasep.dataset import SOURCES
 from kerasep.errors import KerasepError
 
 
 class StemsLoss(keras.losses.Loss):
     """A loss made of named parts.
 
+    Attributes:
+        in_phase: whether references are what of a stem is in phase with the mixture, which may be negative, and not its
+            magnitudes. What a mask makes of the mixture comes closest to a stem where it comes closest to that part of it.
+
     Args:
         targets: the names along the second axis.
         names: of the parts, in order.
     """
+
+    in_phase = False
 
     def __init__(self, targets: tuple[str, ...], names: tuple[str, ...]) -> None:
         super().__init__(name="loss", dtype="float32")
@@ -114,7 +121,52 @@ class DeepConvSepError(StemsLoss):
         return self.weights.get(name, 1.0)
 
 
-LOSSES = {"mse": MagnitudeError, "l1": AbsoluteError, "sums": SumsError, "deepconvsep": DeepConvSepError}
+class LevelError(StemsLoss):
+    """Level of each target's error below the mixture, in dB, averaged over stretches of a second or so.
+
+    As the signal-to-distortion ratio that separators are judged by, it asks the same of quiet music as of loud, which a mean of
+    squares does not. Against the mixture's level, not the stem's, so that a stem that is silent counts too.
+
+    Args:
+        segment: frames in a stretch.
+        floor: share of the mixture's energy below which an error no longer counts for much.
+
+    Raises:
+        KerasepError: not all sources are targets.
+    """
+
+    in_phase = True
+
+    def __init__(self, targets: tuple[str, ...], segment: int = 43, floor: float = 0.01) -> None:
+        if missing := set(SOURCES) - set(targets):
+            raise KerasepError(
+                f"loss level: needs all stems, which add up to the mixture, {', '.join(sorted(missing))} missing"
+            )
+        super().__init__(targets, targets)
+        self.segment = segment
+        self.floor = floor
+
+    def parts(self, references, estimates) -> dict:
+        segments = references.shape[2] // self.segment
+
+        def energy(values):
+            """(batch, targets, frames, bins, channels) -> (batch, targets, segments)."""
+            cut = ops.reshape(values[:, :, : segments * self.segment], (*values.shape[:2], segments, -1))
+            return ops.mean(ops.square(cut), axis=-1)
+
+        mixture = energy(ops.sum(references, axis=1, keepdims=True)) + 1e-4  # of what is in phase with it, the sum is it
+        error = energy(references - estimates)
+        levels = ops.mean(10 * ops.log10(error / mixture + self.floor), axis=-1)  # (batch, targets)
+        return {target: levels[:, index] for index, target in enumerate(self.targets)}
+
+
+LOSSES = {
+    "mse": MagnitudeError,
+    "l1": AbsoluteError,
+    "sums": SumsError,
+    "level": LevelError,
+    "deepconvsep": DeepConvSepError,
+}
 
 
 def _mean(values):

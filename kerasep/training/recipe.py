@@ -14,11 +14,11 @@ from kerasep.dataset import SOURCES
 from kerasep.errors import KerasepError, UsageError
 from kerasep.spectral import Spectrogram
 
-RECORD = "run.json"
+RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
 CHOICES = {
     "optimizer": ("adam", "adamw", "adadelta"),
     "schedule": ("constant", "cosine", "plateau"),
-    "loss": ("mse", "l1", "sums", "deepconvsep"),
+    "loss": ("mse", "l1", "sums", "level", "deepconvsep"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
@@ -71,8 +71,8 @@ class Recipe:
         seconds: length of an example.
         steps: steps in an epoch. The thesis' console shows 172: 86 songs x 64 excerpts / 32.
         epochs: epochs for each target; targets trained together take the most that one of them has.
-        loss: "mse" or "l1" on magnitudes, "sums" on all sums of stems, or DeepConvSep's "deepconvsep"
-            (`kerasep.training.losses`).
+        loss: "mse" or "l1" on magnitudes, "sums" on all sums of stems, "level" of the error below the mixture, or
+            DeepConvSep's "deepconvsep" (`kerasep.training.losses`).
         loss_options: keyword arguments of the loss.
         optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled; or
             "adadelta" (rho 0.95), with none.
@@ -206,6 +206,29 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+# Most examples are what is to be separated, stems of one song at one time, because a network as small as this learns what it is
+# shown and not much else; the others, and all that is done to a stem, keep 15 minutes of music new. Hops of half a window,
+# because half as many frames leave time for a network twice as large.
+BANDS = Recipe(
+    name="bands",
+    network="bands",
+    options={"size": 64, "ahead": 4},
+    spectrogram=Spectrogram(hop=2048),
+    augment=Augment(speed=0.15, tilt=2.0, double=0.05, drop=0.05, coherent=0.6),
+    batch=8,
+    seconds=5.6,
+    steps=100,
+    epochs=dict.fromkeys(SOURCES, 24),
+    loss="level",
+    loss_options={"segment": 22},
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=2e-2,
+    schedule="cosine",
+    clip=20.0,
+    ema=0.995,
+)
+
 CONV = Recipe(
     name="conv",
     network="conv",
@@ -276,4 +299,4 @@ SPLEETER = Recipe(
     weight_decay=0.0,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (CONV, CONV_NORM, CONV_CAUSAL, OPENUNMIX, DEEPCONVSEP, SPLEETER)}
+RECIPES = {recipe.name: recipe for recipe in (BANDS, CONV, CONV_NORM, CONV_CAUSAL, OPENUNMIX, DEEPCONVSEP, SPLEETER)}

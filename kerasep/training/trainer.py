@@ -34,10 +34,9 @@ from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
 from kerasep.training.losses import LOSSES
 from kerasep.training.optimizers import optimizer, schedule
-from kerasep.training.recipe import RECORD, Recipe, load_record
+from kerasep.training.recipe import RECORD, WEIGHTS, Recipe, load_record
 from kerasep.training.validation import energy_explained, set_statistics
 
-WEIGHTS = "best.weights.h5"
 CHECKPOINTS = "checkpoints"
 TRIED = 10  # steps of a dry run
 
@@ -297,7 +296,7 @@ def prepare(
             loss = LOSSES[recipe.loss](targets, **recipe.loss_options)
         except (TypeError, ValueError) as error:
             raise KerasepError(f"recipe {recipe.name}: {error}") from error
-        learner = Learner(network, Transform(recipe.spectrogram, targets, recipe.augment.tilt > 0), loss)
+        learner = Learner(network, Transform(recipe.spectrogram, targets, recipe.augment.tilt > 0, loss.in_phase), loss)
         learner.compile(optimizer(recipe, epochs), loss=loss, jit_compile=recipe.jit and engine.can_compile(devices))
         learner({name: np.zeros((1, *shape[1:]), kind) for name, (shape, kind) in mixer.shapes.items()})  # makes its variables
         learner.optimizer.build(learner.trainable_variables)

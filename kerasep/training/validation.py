@@ -1,6 +1,5 @@
 """What is measured on whole songs: how much of the targets a network explains, and the statistics it is fed with."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -11,35 +10,48 @@ from kerasep.dataset import Song
 from kerasep.models import context
 from kerasep.models.layers import Standardise
 from kerasep.training.data import whole_song
+from kerasep.training.losses import LOSSES
 from kerasep.training.recipe import Recipe
 
+TINY = 1e-9
+SILENCE = 1e-5  # of the loudest song's energy: a stem with less is not heard in a song
 BLOCK = 1292  # frames, half a minute: songs are seen in such pieces, so that memory does not grow with their length
 
 
 def energy_explained(
     forward: Callable[[np.ndarray], dict[str, np.ndarray]], songs: list[Song], targets: tuple[str, ...], recipe: Recipe
 ) -> dict[str, float]:
-    """10 log10(sum ref^2 / sum (ref - est)^2) over the magnitudes of all songs, in dB, for each target.
+    """10 log10(sum |ref|^2 / sum |ref - est|^2) in dB, for each target.
+
+    Of the magnitudes of all songs. Or, where the loss is about what is in phase with the mixture, as scores are: of spectra,
+    estimates getting its phase, for each song, and the mean over the songs in which the target is heard.
 
     Args:
         forward: from a mixture to targets, (batch, frames, bins, channels); called with one shape alone, the last block of a
             song being filled up with silence, because compilers want it so. A network that takes windows gets them in a row.
     """
+    in_phase = LOSSES[recipe.loss].in_phase
     window = context(recipe.network, recipe.options).window
     frames = min(BLOCK, max(recipe.spectrogram.frames(song.frames) for song in songs))
     if window:
         frames = window * -(-frames // window)
-    energy, error = dict.fromkeys(targets, 0.0), dict.fromkeys(targets, 0.0)
-    for song in songs:
+    energy, error = (np.zeros((len(targets), len(songs))) for _ in range(2))
+    for number, song in enumerate(songs):
         for block in whole_song(song, ("mixture", *targets), recipe, frames):
-            mixture = block["mixture"]
+            mixture = np.abs(block["mixture"])
             filled = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
             estimates = forward(filled.reshape(-1, window or frames, *filled.shape[1:]))
-            for target in targets:
-                difference = block[target] - estimates[target].reshape(filled.shape)[: len(mixture)]
-                energy[target] += float(np.sum(np.square(block[target]), dtype=np.float64))
-                error[target] += float(np.sum(np.square(difference), dtype=np.float64))
-    return {target: 10 * math.log10(max(energy[target], 1e-12) / max(error[target], 1e-12)) for target in targets}
+            phase = block["mixture"] / np.maximum(mixture, TINY) if in_phase else 1
+            for index, target in enumerate(targets):
+                reference = block[target] if in_phase else np.abs(block[target])
+                difference = np.abs(reference - phase * estimates[target].reshape(filled.shape)[: len(mixture)])
+                energy[index, number] += np.sum(np.square(np.abs(reference)), dtype=np.float64)
+                error[index, number] += np.sum(np.square(difference), dtype=np.float64)
+    if not in_phase:
+        energy, error = energy.sum(axis=1, keepdims=True), error.sum(axis=1, keepdims=True)
+    levels = 10 * np.log10(np.maximum(energy, 1e-12) / np.maximum(error, 1e-12))
+    heard = energy >= SILENCE * energy.max(axis=1, keepdims=True)
+    return {target: float(np.mean(levels[index][heard[index]])) for index, target in enumerate(targets)}
 
 
 def set_statistics(network: keras.Model, songs: list[Song], recipe: Recipe) -> None:
@@ -67,7 +79,7 @@ def _statistics(songs: list[Song], recipe: Recipe, power: float) -> tuple[np.nda
     count, total, squares = 0, np.zeros(recipe.spectrogram.bins), np.zeros(recipe.spectrogram.bins)
     for song in songs:
         for block in whole_song(song, ("mixture",), mono, BLOCK):
-            values = block["mixture"][:, :, 0].astype(np.float64) ** power
+            values = np.abs(block["mixture"][:, :, 0]).astype(np.float64) ** power
             count += len(values)
             total += values.sum(axis=0)
             squares += np.square(values).sum(axis=0)
