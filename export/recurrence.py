@@ -87,21 +87,22 @@ def _loop(sequences, ordered: list[np.ndarray]):
     projected = tf.matmul(tf.reshape(sequences, (frames * count, features)), kernel) + bias
     chunks = tf.reshape(projected, (frames // steps, steps, count, 4 * units))
 
-    def turn(number, hidden, cell, array):
-        made, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
-        for frame in tf.unstack(chunks[number]):
+    # No shape in the loop depends on its number, as that of a slice from it on would, for a runtime: what comes after the loop
+    # would get its memory only while it runs, and LiteRT 2.3 then reads what comes before it from where it was.
+    def turn(number, hidden, cell, made):
+        new, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
+        for frame in tf.unstack(tf.gather(chunks, number)):
             gates = frame + tf.matmul(hidden, weights)
             i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, axis=1)
             cell = f * cell + i * tf.tanh(gates[:, 3 * units :])
             hidden = o * tf.tanh(cell)
-            made.append(hidden)
-        return number + 1, hidden, cell, array.write(number, tf.stack(made))
+            new.append(hidden)
+        return number + 1, hidden, cell, tf.concat([made[1:], [new]], axis=0)
 
     turns, nothing = frames // steps, tf.zeros((count, units))
-    array = tf.TensorArray(tf.float32, turns, element_shape=(steps, count, units))
-    start = (0, nothing, nothing, array)
-    *_, array = tf.while_loop(lambda number, *_: number < turns, turn, start, maximum_iterations=turns)
-    return tf.reshape(array.stack(), (frames, count, units))
+    start = (0, nothing, nothing, tf.zeros((turns, steps, count, units)))
+    *_, made = tf.while_loop(lambda number, *_: number < turns, turn, start)
+    return tf.reshape(made, (frames, count, units))
 
 
 def _ordered(weights: list[np.ndarray]) -> list[np.ndarray]:
