@@ -1,9 +1,10 @@
-"""The default network: its parts against NumPy and Keras' own layers, what its masks add up to, and how far ahead it looks."""
+"""The network of bands: its parts against NumPy and Keras' own layers, what its masks add up to, and how far ahead it looks."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import disturb
 
 from kerasep.models import build, context
 from kerasep.models.bands import GROUP, LAYOUT, Ahead, Banded, GroupedDense, Mixing, Unbanded
@@ -21,12 +22,7 @@ def values(*shape: int) -> np.ndarray:
 
 
 def network(**options) -> keras.Model:
-    """With weights that matter everywhere."""
-    model = build("bands", SMALL, OPTIONS | options, TARGETS)
-    for weight in model.weights:
-        value = np.asarray(weight) + values(*weight.shape) / 5
-        weight.assign(np.abs(value) if "variance" in weight.path else value)
-    return model
+    return disturb(build("bands", SMALL, OPTIONS | options, TARGETS))
 
 
 def edges() -> list[tuple[int, int]]:

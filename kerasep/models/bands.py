@@ -128,16 +128,23 @@ def _norm(name: str, **options) -> layers.Layer:
     return layers.BatchNormalization(momentum=0.98, epsilon=1e-4, name=name, **options)
 
 
-@keras.saving.register_keras_serializable("kerasep")
-class Banded(layers.Layer):
-    """Means of bands, compressed and normalised: (batch, frames, bins, channels) to (batch, groups, frames, features).
-
-    Means are products with a constant matrix, which is faster than to reshape and reduce. In float32 whatever the policy.
-    """
+class _Laid(layers.Layer):
+    """A layer that knows which bins are in which band. In float32 whatever the policy: it has to do with magnitudes."""
 
     def __init__(self, layout: Layout, **kwargs) -> None:
         super().__init__(**kwargs | {"dtype": "float32", "autocast": False})
         self.layout = layout
+
+    def get_config(self) -> dict:
+        return super().get_config() | {"layout": self.layout}
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Banded(_Laid):
+    """Means of bands, compressed and normalised: (batch, frames, bins, channels) to (batch, groups, frames, features).
+
+    Means are products with a constant matrix, which is faster than to reshape and reduce.
+    """
 
     def build(self, input_shape) -> None:
         self.norm = _norm("norm", dtype="float32")
@@ -160,20 +167,13 @@ class Banded(layers.Layer):
         batch, frames, _, channels = input_shape
         return (batch, _groups(self.layout), frames, GROUP * channels)
 
-    def get_config(self) -> dict:
-        return super().get_config() | {"layout": self.layout}
-
 
 @keras.saving.register_keras_serializable("kerasep")
-class Unbanded(layers.Layer):
+class Unbanded(_Laid):
     """Shares of bands, (batch, groups, frames, targets, features), and a mixture to a list of each target's magnitudes.
 
-    Mixture and magnitudes are (batch, frames, bins, channels), in float32 whatever the policy.
+    Mixture and magnitudes are (batch, frames, bins, channels).
     """
-
-    def __init__(self, layout: Layout, **kwargs) -> None:
-        super().__init__(**kwargs | {"dtype": "float32", "autocast": False})
-        self.layout = layout
 
     def call(self, inputs):
         shares, mixture = inputs
@@ -193,9 +193,6 @@ class Unbanded(layers.Layer):
     def compute_output_shape(self, input_shape):
         shares, mixture = input_shape
         return [mixture] * shares[3]
-
-    def get_config(self) -> dict:
-        return super().get_config() | {"layout": self.layout}
 
 
 @keras.saving.register_keras_serializable("kerasep")

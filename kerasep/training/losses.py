@@ -96,8 +96,7 @@ class DeepConvSepError(StemsLoss):
     """
 
     def __init__(self, targets: tuple[str, ...], alpha: float = 0.001, beta: float = 0.01, beta_vocals: float = 0.03) -> None:
-        if missing := {"vocals", "drums", "bass", "other"} - set(targets):
-            raise KerasepError(f"loss deepconvsep: needs all four targets, {', '.join(sorted(missing))} missing: name them")
+        _check_all("deepconvsep", targets)
         super().__init__(targets, ("vocals", "bass", "drums", "beta", "beta_vocals", "alpha"))
         self.weights = {"alpha": -alpha, "beta": -beta, "beta_vocals": -beta_vocals}
 
@@ -138,10 +137,7 @@ class LevelError(StemsLoss):
     in_phase = True
 
     def __init__(self, targets: tuple[str, ...], segment: int = 43, floor: float = 0.01) -> None:
-        if missing := set(SOURCES) - set(targets):
-            raise KerasepError(
-                f"loss level: needs all stems, which add up to the mixture, {', '.join(sorted(missing))} missing"
-            )
+        _check_all("level", targets)  # which add up to the mixture
         super().__init__(targets, targets)
         self.segment = segment
         self.floor = floor
@@ -167,6 +163,11 @@ LOSSES = {
     "level": LevelError,
     "deepconvsep": DeepConvSepError,
 }
+
+
+def _check_all(loss: str, targets: tuple[str, ...]) -> None:
+    if missing := set(SOURCES) - set(targets):
+        raise KerasepError(f"loss {loss}: needs all four targets, {', '.join(sorted(missing))} missing: name them")
 
 
 def _mean(values):

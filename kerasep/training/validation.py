@@ -6,6 +6,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from kerasep import masking
 from kerasep.dataset import Song
 from kerasep.models import context
 from kerasep.models.layers import Standardise
@@ -13,7 +14,6 @@ from kerasep.training.data import whole_song
 from kerasep.training.losses import LOSSES
 from kerasep.training.recipe import Recipe
 
-TINY = 1e-9
 SILENCE = 1e-5  # of the loudest song's energy: a stem with less is not heard in a song
 BLOCK = 1292  # frames, half a minute: songs are seen in such pieces, so that memory does not grow with their length
 
@@ -41,12 +41,13 @@ def energy_explained(
             mixture = np.abs(block["mixture"])
             filled = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
             estimates = forward(filled.reshape(-1, window or frames, *filled.shape[1:]))
-            phase = block["mixture"] / np.maximum(mixture, TINY) if in_phase else 1
+            given = {target: estimates[target].reshape(filled.shape)[: len(mixture)] for target in targets}
+            if in_phase:
+                given = masking.apply(masking.magnitude_gains(given, mixture), block["mixture"])
             for index, target in enumerate(targets):
                 reference = block[target] if in_phase else np.abs(block[target])
-                difference = np.abs(reference - phase * estimates[target].reshape(filled.shape)[: len(mixture)])
                 energy[index, number] += np.sum(np.square(np.abs(reference)), dtype=np.float64)
-                error[index, number] += np.sum(np.square(difference), dtype=np.float64)
+                error[index, number] += np.sum(np.square(np.abs(reference - given[target])), dtype=np.float64)
     if not in_phase:
         energy, error = energy.sum(axis=1, keepdims=True), error.sum(axis=1, keepdims=True)
     levels = 10 * np.log10(np.maximum(energy, 1e-12) / np.maximum(error, 1e-12))
