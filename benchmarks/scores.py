@@ -1,7 +1,9 @@
 """The results that README and docs quote: records of training runs, scores by mask, scores of systems."""
 
+import json
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kerasep.evaluation import evaluate_system
 from kerasep.files import write_json
@@ -38,6 +40,35 @@ def runs(folders: list[Path], output: Path) -> None:
     """The records of training runs in one file, without the command lines, whose paths say nothing elsewhere."""
     records = [load_record(folder) for folder in folders]
     write_json(output, [{key: value for key, value in record.items() if key != "arguments"} for record in records])
+
+
+def trials(tried: list[Path], root: Path, output: Path) -> None:
+    """SDR on the validation songs of what was tried, added to what OUTPUT holds, by the names of the runs' folders.
+
+    Means over songs: what is tried changes less than what the median of 14 songs jumps by.
+
+    Args:
+        tried: run folders with all targets, or packed files.
+    """
+    from kerasep.conversion import pack  # needs TensorFlow, which what is measured elsewhere is measured without
+
+    found = json.loads(output.read_text()) if output.exists() else {}
+    for path in tried:
+        with TemporaryDirectory(prefix="kerasep-") as scratch:
+            record, model = None, path
+            if path.is_dir():
+                record, model = load_record(path), Path(scratch) / "model.onnx"
+                pack([path], model, licence="of a trial")
+            summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics="sdr")
+        sdr = {target: means["SDR"] for target, means in summary["mean"].items()}
+        found[path.stem] = {"sdr": sdr, "songs": summary["songs"], "model": summary["settings"]["model_sha256"]}
+        if record:
+            found[path.stem] |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
+            found[path.stem]["songs_to_train_on"] = len(record["songs"]["train"])
+            found[path.stem]["epochs"] = len(record["epochs"])
+            found[path.stem]["seconds"] = sum(epoch["seconds"] for epoch in record["epochs"])
+        print(f"{path.stem}: {', '.join(f'{target} {value:.2f}' for target, value in sdr.items())}")
+        write_json(output, found)
 
 
 def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: str) -> None:

@@ -185,8 +185,11 @@ def paired(runs: list[Run]) -> list[str]:
         return ["Give several folders of scores to `kerasep report` to compare them."]
     rows = []
     for run in runs[1:]:
-        for target in _targets([run, runs[0]]):
-            pairs = differences(runs[0], run, target)
+        by_song = {target: differences(runs[0], run, target) for target in _targets([run, runs[0]])}
+        together = [song for song in next(iter(by_song.values())) if all(song in songs for songs in by_song.values())]
+        by_song["all, averaged"] = {song: float(np.mean([songs[song] for songs in by_song.values()])) for song in together}
+        for target, songs in by_song.items():
+            pairs = np.array(list(songs.values()))
             if len(pairs):
                 low, high = interval(pairs)
                 verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
@@ -195,11 +198,11 @@ def paired(runs: list[Run]) -> list[str]:
     return _table(("difference of SDR", "target", "mean", "95 % interval", "songs", "verdict"), rows)
 
 
-def differences(base: Run, other: Run, target: str, metric: str = "SDR") -> np.ndarray:
-    """other - base of every song that both scored, (songs,) in dB."""
+def differences(base: Run, other: Run, target: str, metric: str = "SDR") -> dict[str, float]:
+    """other - base in dB, of every song that both scored."""
     one, two = base.songs.get(target, {}), other.songs.get(target, {})
-    values = [two[song].get(metric, math.nan) - one[song].get(metric, math.nan) for song in one if song in two]
-    return np.array([value for value in values if not math.isnan(value)])
+    values = {song: two[song].get(metric, math.nan) - one[song].get(metric, math.nan) for song in one if song in two}
+    return {song: value for song, value in values.items() if not math.isnan(value)}
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import SHORT, SMALL
 from test_design import ROOT
 
-from benchmarks import peers, report
+from benchmarks import peers, quality_tables, report
 from benchmarks.compare import compare
 from benchmarks.report import PAGE, RESULTS, load
+from benchmarks.scores import trials
 from kerasep.errors import KerasepError
+from kerasep.training.recipe import RECIPES
+from kerasep.training.trainer import train
 from kerasep.zoo import load as load_model
 
 
@@ -76,6 +80,20 @@ def test_peers_take_turns(tmp_path, monkeypatch):
     text = (tmp_path / "report.md").read_text()
     assert "| 40 dB |" in text and "Not measured: openunmix: its packages cannot be installed." in text
     assert {line.split(":")[0] for line in compare(tmp_path / RESULTS, tmp_path / RESULTS)[0]} == {"beside demucs default"}
+
+
+def test_trials_are_added_to_a_file_and_differ_in_what_was_set(hq_root, packed, tmp_path, monkeypatch):
+    targets, ends = ("vocals", "drums", "bass", "other"), [f"epochs.{t}=1" for t in ("vocals", "drums", "bass", "other")]
+    for name, settings in {"first": [], "other": ["augment.coherent=0.5", "batch=3"]}.items():
+        recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, *ends, *settings])
+        train(recipe, targets, [hq_root], tmp_path / name)
+        trials([tmp_path / name], hq_root, tmp_path / "trials.json")
+    trials([packed], hq_root, tmp_path / "trials.json")
+    found = json.loads((tmp_path / "trials.json").read_text())
+    assert list(found) == ["first", "other", "small"] and list(found["first"]["sdr"]) == list(targets)
+    assert quality_tables.different(found["first"], found["other"]) == "augment.coherent 0.5, batch 3"
+    monkeypatch.setattr(quality_tables, "result", lambda name: {"first": found["first"], "other": found["other"]})
+    assert [line.split(" | ")[1] for line in quality_tables.trials()[2:]] == ["2", "2"]  # steps
 
 
 PEER = """

@@ -51,10 +51,11 @@ def test_medians(folders):
 
 def test_paired_differences(folders):
     runs = report.load_runs(folders)
-    assert np.array_equal(report.differences(*runs, "vocals"), [1, 1, 1])
-    assert np.array_equal(report.differences(*runs, "drums"), [-1, -1])
+    assert list(report.differences(*runs, "vocals").values()) == [1, 1, 1]
+    assert list(report.differences(*runs, "drums").values()) == [-1, -1]
     assert cells(report.paired(runs), "B − A", "vocals") == ["+1.00", "+1.00 to +1.00", "3", "better"]
     assert cells(report.paired(runs), "B − A", "drums")[-1] == "worse"
+    assert cells(report.paired(runs), "B − A", "all, averaged") == ["+0.00", "+0.00 to +0.00", "2", "not told apart"]
 
 
 def test_bootstrap_interval_is_that_of_the_mean():
