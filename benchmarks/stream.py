@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.machine import describe
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
-from kerasep.files import write_json
+from kerasep.files import measured_so_far, write_json
 from kerasep.stream import StreamSeparator
 
 SECONDS = 60
@@ -19,17 +19,19 @@ WARM_UP = 5  # of them, that are not counted
 
 
 def measure(models: list[Path], output: Path) -> None:
-    """Stream music through step graphs, on the first of this process' cores, and write every hop's time to `output`."""
+    """Stream music through step graphs, on the first of this process' cores, and add every hop's time to `output`."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
-        result: dict[str, Any] = {
-            **describe("numpy", "scipy", "onnxruntime", "ai-edge-litert"),
-            "models": [_model(path) for path in models],
-        }
+        surroundings = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
+        result = measured_so_far(output, {**surroundings, "models": []})
+        for path in models:
+            found = {**_model(path), "machine": surroundings["machine"]}
+            same = (found["name"], found["format"])
+            result["models"] = [model for model in result["models"] if (model["name"], model["format"]) != same] + [found]
+            write_json(output, result)
     finally:
         os.sched_setaffinity(0, cores)
-    write_json(output, result)
 
 
 def _model(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from export.timing import in_turns, surroundings
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
 from kerasep.errors import KerasepError, UsageError
-from kerasep.files import write_json
+from kerasep.files import measured_so_far, write_json
 from kerasep.manifest import INPUT
 from kerasep.separator import Separator
 
@@ -24,8 +24,13 @@ SECONDS = 10  # at a time, of a graph that takes any number of samples
 
 
 def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
-    """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and write all times."""
-    write_json(output, {**surroundings(), "graphs": [_graph(host, waveform) for host, waveform in pairs]})
+    """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and add all times."""
+    result = measured_so_far(output, {**surroundings(), "graphs": []})
+    for host, waveform in pairs:
+        found = _graph(host, waveform)
+        same = (found["name"], found["format"])
+        result["graphs"] = [graph for graph in result["graphs"] if (graph["name"], graph["format"]) != same] + [found]
+        write_json(output, result)
 
 
 def _graph(host: Path, waveform: Path) -> dict[str, Any]:

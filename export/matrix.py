@@ -24,7 +24,7 @@ from export.verify import operators
 from export.web import compare
 from kerasep.artifact import Artifact
 from kerasep.errors import KerasepError, UsageError
-from kerasep.files import write_json
+from kerasep.files import measured_so_far, write_json
 from kerasep.manifest import Manifest
 
 SIZE = 2048  # of the matrices whose product says how fast this machine multiplies
@@ -33,8 +33,8 @@ MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_acti
 
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
-    """Export all, and write what was measured of each file, and of the machine at the same time, to `output`."""
-    result: dict[str, Any] = {**surroundings(), "networks": {}}
+    """Export all, and add what was measured of each file, and of the machine at the same time, to `output`."""
+    result = measured_so_far(output, {**surroundings(), "networks": {}})
     for name, runs in networks.items():
         files, lite = (_exported(runs, artifacts, name, form, root) for form in ("onnx", "tflite"))
         described = {p: {**_file(file), "web": compare(file, _music(file.manifest, 100), web)} for p, file in files.items()}

@@ -36,6 +36,20 @@ def write_json(path: Path, content: Any) -> None:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+def measured_so_far(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """What a file of measurements holds, to be added to; `head`, which has "versions", if there is none.
+
+    Raises:
+        KerasepError: it was measured with other versions.
+    """
+    if not path.exists():
+        return head
+    found: dict[str, Any] = json.loads(path.read_text())
+    if found["versions"] != head["versions"]:
+        raise KerasepError(f"{path}: measured with other versions of packages: name another file")
+    return found
+
+
 def check_writable(folder: Path) -> None:
     """Make a folder, and see that it takes files: before minutes of work, not after.
 
