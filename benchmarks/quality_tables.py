@@ -5,6 +5,7 @@ import statistics
 from typing import Any
 
 from benchmarks.committed import RESULTS, TARGETS, medians, numbers, published, result, table
+from kerasep.zoo import BUNDLED
 
 
 def scores() -> list[str]:
@@ -16,6 +17,19 @@ def scores() -> list[str]:
         ("the thesis' own training of its network, as published", "50 full songs", published("conv")),
     ]
     return table(("median SDR in dB", "on", *TARGETS), [(name, data, *numbers(values, 1)) for name, data, values in rows])
+
+
+def bundled() -> list[str]:
+    rows = []
+    for name, path in BUNDLED.items():
+        manifest, sdr = json.loads(path.with_suffix(".json").read_text()), result("trials")[name]["sdr"]
+        size = (
+            f"{manifest['parameters'] / 1e6:.2f} M",
+            f"{manifest['bytes'] / 1e6:.1f} MB",
+            f"{manifest['multiply_adds'] / 1e9:.2f} G",
+        )
+        rows.append((f"`{name}`", *size, *numbers(sdr, 2), f"{statistics.mean(sdr.values()):.2f}"))
+    return table(("mean SDR in dB", "weights", "file", "multiply-adds a second", *TARGETS, "mean"), rows)
 
 
 def validation() -> list[str]:

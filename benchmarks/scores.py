@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kerasep.evaluation import evaluate_system
+from kerasep.artifact import sha256
+from kerasep.evaluation import SUMMARY, evaluate_system
 from kerasep.files import write_json
 from kerasep.report import write_report
 from kerasep.systems import Mixture, Model, Oracle, System
-from kerasep.training.recipe import load_record
+from kerasep.training.recipe import WEIGHTS, load_record
 
 # What might make stems of the estimates; the best on the validation songs is the bundled model's default.
 MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]
@@ -24,16 +25,19 @@ def masks(model: str, root: Path, output: Path) -> None:
 
 
 def scores(models: dict[str, str], root: Path, output: Path) -> None:
-    """All metrics of models, floor and oracles on the test songs, into OUTPUT/test/, and a report that compares them.
+    """All metrics of models, floor and oracles on the test songs, into OUTPUT/test/, and a report on all that is there.
 
     Args:
         models: {name of the folder: model's name or file}, the one that others are compared with first.
     """
+    folder = output / "test"
     systems: dict[str, System] = {name: Model(model) for name, model in models.items()}
-    systems |= {"mixture": Mixture(), "irm": Oracle("irm"), "ibm": Oracle("ibm"), "mwf": Oracle("mwf")}
+    known: dict[str, System] = {"mixture": Mixture(), "irm": Oracle("irm"), "ibm": Oracle("ibm"), "mwf": Oracle("mwf")}
+    systems |= {name: system for name, system in known.items() if not (folder / name / SUMMARY).exists()}
     for name, system in systems.items():
-        _evaluate(system, root, "test", output / "test" / name, "all")
-    write_report([output / "test" / name for name in systems], output / "test")
+        _evaluate(system, root, "test", folder / name, "all")
+    others = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}") if path.parent.name not in models)
+    write_report([folder / name for name in (*models, *others)], folder)
 
 
 def runs(folders: list[Path], output: Path) -> None:
@@ -61,7 +65,8 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
                 pack([path], model, licence="of a trial")
             summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics="sdr")
         sdr = {target: means["SDR"] for target, means in summary["mean"].items()}
-        found[path.stem] = {"sdr": sdr, "songs": summary["songs"], "model": summary["settings"]["model_sha256"]}
+        digest = sha256(path / WEIGHTS if record else path)
+        found[path.stem] = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
         if record:
             found[path.stem] |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
             found[path.stem]["songs_to_train_on"] = len(record["songs"]["train"])

@@ -149,6 +149,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "validation": quality_tables.validation,
     "recipes": quality_tables.recipes,
     "trials": quality_tables.trials,
+    "bundled": quality_tables.bundled,
     "training": _training,
     "transform": _transform,
     "masks": quality_tables.masks,

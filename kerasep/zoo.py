@@ -1,4 +1,4 @@
-"""Separators by name: the bundled one, and published ones, which are fetched and converted on first use."""
+"""Separators by name: bundled ones, and published ones, which are fetched and converted on first use."""
 
 import sys
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from kerasep.spectral import Spectrogram
 
 DEFAULT = "conv"
 REMEDY = "pip install 'kerasep[convert,torch]'"
-BUNDLED = {"conv": Path(__file__).parent / "weights" / "conv.onnx"}
+BUNDLED = {name: Path(__file__).parent / "weights" / f"{name}.onnx" for name in ("conv", "bands")}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from benchmarks.scores import trials
 from kerasep.errors import KerasepError
 from kerasep.training.recipe import RECIPES
 from kerasep.training.trainer import train
+from kerasep.zoo import DEFAULT
 from kerasep.zoo import load as load_model
 
 
@@ -61,7 +62,7 @@ def test_peers_take_turns(tmp_path, monkeypatch):
     """Ours against ours, which speaks as a peer does: every sample, and stems that agree."""
     script = tmp_path / "peer.py"
     script.write_text(PEER)
-    same = peers.PEERS["demucs"]._replace(same=True, rounds=2, ours=lambda folder: load_model("conv").path)
+    same = peers.PEERS["demucs"]._replace(same=True, rounds=2, ours=lambda folder: load_model(DEFAULT).path)
     monkeypatch.setitem(peers.PEERS, "demucs", same)
     monkeypatch.setattr(peers, "SCRIPT", script)
     monkeypatch.setattr(peers, "SECONDS", 3)

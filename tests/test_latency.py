@@ -16,6 +16,7 @@ from benchmarks.compare import compare
 from benchmarks.report import PAGE, RESULTS, add, cases, load
 from export.exporting import export
 from kerasep.errors import KerasepError
+from kerasep.zoo import DEFAULT
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_all_is_quick(tmp_path, monkeypatch):
     assert benchmarks.main() == 0
     assert time.perf_counter() - start < 300
     result = load(tmp_path / RESULTS)
-    assert result["latency"]["files"][0]["name"] == "conv.onnx" and len(result["separate"]["files"]) == 2
+    assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx" and len(result["separate"]["files"]) == 2
     assert (tmp_path / PAGE).is_file()
 
 

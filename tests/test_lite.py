@@ -163,6 +163,17 @@ def test_a_file_with_loops_keeps_its_memory_where_it_is(tmp_path, name):
     assert addresses() == before
 
 
+def test_a_file_with_loops_is_no_larger_for_more_frames(tmp_path):
+    spectrogram, options = NETWORKS["openunmix"]
+    model = build("openunmix", spectrogram, options, ("vocals",))
+    Imported(model, Recipe("u", "openunmix", options, spectrogram), ("vocals",), {}).write_run(tmp_path / "run")
+    sizes = []
+    for frames in (320, 640):
+        (path,) = export([tmp_path / "run"], tmp_path / str(frames), formats=["tflite"], frames=frames)
+        sizes.append(path.stat().st_size)
+    assert abs(sizes[1] - sizes[0]) < 1000
+
+
 LSTMS = {
     "plain": lambda: keras.layers.LSTM(6, return_sequences=True),
     "bidirectional": lambda: recurrence.BidirectionalLSTM(6),

@@ -180,13 +180,13 @@ def make(name: str, folder: Path) -> Path:
     return folder / "run"
 
 
-@pytest.fixture(scope="module", params=[*MADE, "packed", "bundled", "fixed"])
+@pytest.fixture(scope="module", params=[*MADE, "packed", *zoo.BUNDLED, "fixed"])
 def artifact(request, tmp_path_factory) -> Artifact:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "packed":
         return Artifact(request.getfixturevalue("packed"))
-    if request.param == "bundled":
-        return zoo.load("conv")
+    if request.param in zoo.BUNDLED:
+        return zoo.load(request.param)
     if request.param == "fixed":
         from export.exporting import export
 

@@ -15,7 +15,7 @@ from kerasep.importers.imported import Imported
 from kerasep.models import build
 from kerasep.spectral import Spectrogram
 from kerasep.training.recipe import Recipe
-from kerasep.zoo import load
+from kerasep.zoo import BUNDLED, load
 
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
@@ -52,8 +52,9 @@ def test_every_network_in_every_precision(frozen, precision, web, tmp_path):
     assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= 1e-4
 
 
-def test_the_bundled_model(web):
-    artifact = load("conv")
+@pytest.mark.parametrize("name", BUNDLED)
+def test_the_bundled_models(web, name):
+    artifact = load(name)
     mixture = np.random.default_rng(0).rayleigh(size=(1, 50, 2049, 2)).astype(np.float32)
     assert compare(artifact, mixture, web)["max_relative_error"] <= 1e-5
 
