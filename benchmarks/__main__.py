@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import blocks, latency, peers, scores, scoring, separate, stream, tables, training
-from kerasep.errors import KerasepError
+from kerasep.errors import reporting
 from kerasep.files import check_writable
 from kerasep.zoo import DEFAULT
 
 
-def main() -> int:
+@reporting("benchmarks")
+def main() -> int | None:
     parser = argparse.ArgumentParser("python -m benchmarks", description="Measure speed and memory on this machine.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     speed = {
@@ -86,11 +87,7 @@ def main() -> int:
     sub = commands.add_parser("tables", help="make the tables of README.md and docs/ anew from docs/results/")
     sub.set_defaults(run=lambda given: tables.write())
     arguments = parser.parse_args()
-    try:
-        return arguments.run(arguments) or 0
-    except KerasepError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
+    return arguments.run(arguments)
 
 
 def _latency(given: argparse.Namespace) -> None:

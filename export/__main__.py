@@ -8,11 +8,12 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from export.exporting import FORMATS, PRECISIONS, export
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError, reporting
 from kerasep.manifest import GRAPHS
 
 
-def main() -> int:
+@reporting("export")
+def main() -> None:
     parser = argparse.ArgumentParser("python -m export", description="Export trained or imported runs to files to deploy.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, each of other targets")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
@@ -27,24 +28,19 @@ def main() -> int:
     parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: to calibrate int8, and to say what is lost in SDR")
     parser.add_argument("--licence", help="terms of use of the weights, in a line (default: the run's own)")
     given = parser.parse_args()
-    try:
-        for path in export(
-            given.runs,
-            given.output,
-            name=given.name,
-            formats=given.format,
-            precisions=given.precision,
-            graph=given.graph,
-            frames=_number("--frames", given.frames),
-            batch=_number("--batch", given.batch),
-            root=given.root,
-            licence=given.licence,
-        ):
-            print(path)
-    except KerasepError as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    for path in export(
+        given.runs,
+        given.output,
+        name=given.name,
+        formats=given.format,
+        precisions=given.precision,
+        graph=given.graph,
+        frames=_number("--frames", given.frames),
+        batch=_number("--batch", given.batch),
+        root=given.root,
+        licence=given.licence,
+    ):
+        print(path)
 
 
 def _number(option: str, text: str) -> int:

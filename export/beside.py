@@ -15,7 +15,7 @@ from export.plan import Plan
 from export.timing import in_turns, surroundings
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError, reporting
 from kerasep.files import measured_so_far, write_json
 from kerasep.manifest import INPUT
 from kerasep.separator import Separator
@@ -74,17 +74,13 @@ def _decibels(expected: np.ndarray, found: np.ndarray) -> float:
     return float(10 * np.log10(np.sum(np.square(expected, dtype=np.float64)) / max(error, 1e-30)))
 
 
-def main() -> int:
+@reporting("export.beside")
+def main() -> None:
     parser = argparse.ArgumentParser("python -m export.beside", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--graphs", nargs=2, action="append", type=Path, required=True, metavar=("SPECTROGRAM", "WAVEFORM"))
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     given = parser.parse_args()
-    try:
-        measure(given.graphs, given.output)
-    except KerasepError as error:
-        print(f"export.beside: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    measure(given.graphs, given.output)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from export.timing import in_turns, surroundings
 from export.verify import operators
 from export.web import compare
 from kerasep.artifact import Artifact
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError, reporting
 from kerasep.files import measured_so_far, write_json
 from kerasep.manifest import Manifest
 
@@ -98,7 +98,8 @@ def _lite_times(reference: Artifact, files: dict[str, Artifact]) -> dict[str, An
     return {"frames": mixture.shape[1], "seconds_of_audio": seconds, "samples": samples}
 
 
-def main() -> int:
+@reporting("export.matrix")
+def main() -> None:
     parser = argparse.ArgumentParser("python -m export.matrix", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--network", nargs="+", action="append", required=True, metavar=("NAME", "RUN"))
     parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
@@ -107,14 +108,9 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     given = parser.parse_args()
     networks = {name: [Path(run) for run in runs] for name, *runs in given.network}
-    try:
-        if missing := [name for name, runs in networks.items() if not runs]:
-            raise UsageError(f"--network {missing[0]}: name its runs too")
-        measure(networks, given.root, given.web, given.artifacts, given.output)
-    except KerasepError as error:
-        print(f"export.matrix: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    if missing := [name for name, runs in networks.items() if not runs]:
+        raise UsageError(f"--network {missing[0]}: name its runs too")
+    measure(networks, given.root, given.web, given.artifacts, given.output)
 
 
 if __name__ == "__main__":

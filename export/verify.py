@@ -29,7 +29,7 @@ from export.lite import operators as operators_of_tflite
 from kerasep.artifact import Artifact, beside, sha256
 from kerasep.bsseval import frame_sdr
 from kerasep.conversion import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.manifest import Manifest
 from kerasep.training.recipe import WEIGHTS
 from kerasep.waveform import separator_of
@@ -178,24 +178,20 @@ def _sdr(clip: Clip, stems: Stems, targets: Sequence[str]) -> list[float]:
     return [float(np.nanmedian(scores[target])) if not np.isnan(scores[target]).all() else np.nan for target in targets]
 
 
-def main() -> int:
+@reporting("export.verify")
+def main() -> None:
     parser = argparse.ArgumentParser("python -m export.verify", description="Compare a file with the runs it was made from.")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--runs", nargs="+", type=Path, metavar="RUN", help="(default: where they were when it was exported)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: also what is lost in SDR on its test songs")
     given = parser.parse_args()
-    try:
-        artifact = Artifact(given.file)
-        frozen = _frozen(artifact, given.runs)
-        manifest, clips = frozen.manifest, to_verify(given.root)
-        if artifact.manifest.graph == "waveform":
-            clips = fitted(clips, artifact.manifest)
-        graph = to_onnx(frozen.lean, manifest.spectrogram, manifest.window_frames, manifest.batch)
-        print(json.dumps(verify(artifact, frozen, clips, float32_stems(graph, manifest, clips)), indent=1))
-    except KerasepError as error:
-        print(f"export.verify: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    return 0
+    artifact = Artifact(given.file)
+    frozen = _frozen(artifact, given.runs)
+    manifest, clips = frozen.manifest, to_verify(given.root)
+    if artifact.manifest.graph == "waveform":
+        clips = fitted(clips, artifact.manifest)
+    graph = to_onnx(frozen.lean, manifest.spectrogram, manifest.window_frames, manifest.batch)
+    print(json.dumps(verify(artifact, frozen, clips, float32_stems(graph, manifest, clips)), indent=1))
 
 
 def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kerasep.artifact import Artifact, sha256
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.files import write_json
 from kerasep.usage import described
 
@@ -97,7 +97,8 @@ def make(file: Path, package: Path, output: Path) -> None:
         raise KerasepError(f"{output}: cannot be written ({error.strerror or error}): choose another folder") from error
 
 
-def main() -> int:
+@reporting("export.web")
+def main() -> None:
     parser = argparse.ArgumentParser("python -m export.web", description="Make a page that separates songs in the browser.")
     parser.add_argument("file", type=Path, metavar="FILE.onnx", help="from python -m export RUN... --graph waveform")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
@@ -109,13 +110,8 @@ def main() -> int:
         help="of the npm package onnxruntime-web (default: %(default)s)",
     )
     given = parser.parse_args()
-    try:
-        make(given.file, given.package, given.output)
-    except KerasepError as error:
-        print(f"export.web: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
+    make(given.file, given.package, given.output)
     print(f"{given.output}: serve it with python {given.output / 'serve.py'}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
 """Errors meant for people: their text is a single line that says what, where and what to do."""
 
+import functools
+import sys
+from collections.abc import Callable
+
 
 class KerasepError(Exception):
     """Work that cannot go on. The command line prints the message alone and exits with 1."""
@@ -7,6 +11,23 @@ class KerasepError(Exception):
 
 class UsageError(KerasepError):
     """A wrong call. The command line exits with 2."""
+
+
+def reporting(program: str) -> Callable[[Callable[[], int | None]], Callable[[], int]]:
+    """Makes a program's main function say what cannot be done in one line, and return the exit code that goes with it."""
+
+    def wrap(main: Callable[[], int | None]) -> Callable[[], int]:
+        @functools.wraps(main)
+        def reported() -> int:
+            try:
+                return main() or 0
+            except KerasepError as error:
+                print(f"{program}: {error}", file=sys.stderr)
+                return 2 if isinstance(error, UsageError) else 1
+
+        return reported
+
+    return wrap
 
 
 def first_line(error: Exception) -> str:

@@ -65,7 +65,7 @@ def test_bands_comes_of_its_recipe():
     tried = json.loads((ROOT / "docs" / "results" / "trials.json").read_text())["bands"]
     assert Recipe.from_json(tried["recipe"]) == RECIPES["bands"]
     assert run["best"] == record["best"] == tried["best"] and run["seed"] == record["seed"] == tried["seed"]
-    assert tried["sha256"] == run["weights_sha256"] == sha256(BUNDLED["bands"].parent / "bands" / WEIGHTS)
+    assert tried["sha256"] == run["weights_sha256"] == sha256(ROOT / "kerasep" / "weights" / "bands" / WEIGHTS)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
