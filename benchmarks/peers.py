@@ -20,7 +20,7 @@ from benchmarks.latency_worker import SIZE, rates
 from benchmarks.machine import describe
 from benchmarks.music import agreement, music
 from benchmarks.workers import worker
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, UsageError
 from kerasep.files import cache
 from kerasep.zoo import DEFAULT, load
 
@@ -53,11 +53,12 @@ def measure(names: list[str], quick: bool = False) -> dict[str, Any]:
     """Every sample of ours and theirs, by peer and way of running it, and how far stems agree.
 
     Raises:
-        KerasepError: an unknown peer, or none that can be installed; some that cannot are said in `missing`.
+        UsageError: an unknown peer.
+        KerasepError: none can be installed; some that cannot are said in `missing`.
     """
     for name in names:
         if name not in PEERS:
-            raise KerasepError(f"unknown peer {name}: choose from {', '.join(PEERS)}")
+            raise UsageError(f"unknown peer {name}: choose from {', '.join(PEERS)}")
     found, missing = [], []
     for name in names:
         try:

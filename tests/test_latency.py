@@ -157,12 +157,12 @@ def test_times_that_spread_are_said(measured, tmp_path):
 
 def test_bad_input_gets_one_line(measured, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("[]")
-    for call, message in (
-        (["latency", "nothing.onnx", "-o", str(tmp_path / "out")], "nothing.onnx"),
-        (["compare", str(tmp_path / "file"), str(measured / RESULTS)], "file: not a results.json"),
+    for call, message, code in (
+        (["latency", "nothing.onnx", "-o", str(tmp_path / "out")], "nothing.onnx", 2),  # a wrong call, as everywhere
+        (["compare", str(tmp_path / "file"), str(measured / RESULTS)], "file: not a results.json", 1),
     ):
         monkeypatch.setattr(sys, "argv", ["benchmarks", *call])
-        assert benchmarks.main() == 1
+        assert benchmarks.main() == code
         said = capsys.readouterr().err
         assert message in said and said.count("\n") == 1
     monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "-o", str(tmp_path / "file")])
