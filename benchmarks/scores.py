@@ -25,7 +25,9 @@ def masks(model: str, root: Path, output: Path) -> None:
 
 
 def scores(models: dict[str, str], root: Path, output: Path) -> None:
-    """All metrics of models, floor and oracles on the test songs, into OUTPUT/test/, and a report on all that is there.
+    """All metrics of models on the test songs, into OUTPUT/test/, and a report on all that is there.
+
+    Floor and oracles, which do not change, are scored only if they are not there yet.
 
     Args:
         models: {name of the folder: model's name or file}, the one that others are compared with first.

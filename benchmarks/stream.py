@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.machine import describe
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
-from kerasep.files import measured_so_far, write_json
+from kerasep.files import measured_so_far, replaced, write_json
 from kerasep.stream import StreamSeparator
 
 SECONDS = 60
@@ -26,9 +26,7 @@ def measure(models: list[Path], output: Path) -> None:
         surroundings = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
         result = measured_so_far(output, {**surroundings, "models": []})
         for path in models:
-            found = {**_model(path), "machine": surroundings["machine"]}
-            same = (found["name"], found["format"])
-            result["models"] = [model for model in result["models"] if (model["name"], model["format"]) != same] + [found]
+            result["models"] = replaced(result["models"], {**_model(path), "machine": surroundings["machine"]})
             write_json(output, result)
     finally:
         os.sched_setaffinity(0, cores)

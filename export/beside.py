@@ -16,7 +16,7 @@ from export.timing import in_turns, surroundings
 from kerasep import demo
 from kerasep.artifact import Artifact, sha256
 from kerasep.errors import UsageError, reporting
-from kerasep.files import measured_so_far, write_json
+from kerasep.files import measured_so_far, replaced, write_json
 from kerasep.manifest import INPUT
 from kerasep.separator import Separator
 
@@ -27,9 +27,7 @@ def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
     """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and add all times."""
     result = measured_so_far(output, {**surroundings(), "graphs": []})
     for host, waveform in pairs:
-        found = _graph(host, waveform)
-        same = (found["name"], found["format"])
-        result["graphs"] = [graph for graph in result["graphs"] if (graph["name"], graph["format"]) != same] + [found]
+        result["graphs"] = replaced(result["graphs"], _graph(host, waveform))
         write_json(output, result)
 
 

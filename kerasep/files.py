@@ -50,6 +50,12 @@ def measured_so_far(path: Path, head: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def replaced(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Measurements with one more, which takes the place of what was measured of the same name and format before."""
+    same = (row["name"], row["format"])
+    return [other for other in rows if (other["name"], other["format"]) != same] + [row]
+
+
 def check_writable(folder: Path) -> None:
     """Make a folder, and see that it takes files: before minutes of work, not after.
 
