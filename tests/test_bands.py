@@ -81,6 +81,18 @@ def test_mixing_is_two_dense_layers_along_an_axis(axis):
     assert np.allclose(layer(x), x + np.moveaxis(y, 3, axis), atol=1e-4)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_features_are_dropped_in_all_frames_alike(compiled):
+    x = values(40, 3, 5, 4)
+    layer = Mixing(3, 6, dropout=0.3)
+    layer(x)
+    layer.down.set_weights([0 * layer.down.kernel, np.ones(4)])  # adds 1 to everything
+    added = np.asarray(tf.function(layer, jit_compile=compiled)(x, training=True)) - x
+    assert np.allclose(added, added[:, :, :1], atol=1e-6)
+    assert np.allclose(np.sort(np.unique(added.round(4))), [0, 1 / 0.7], atol=1e-4)
+    assert 0.2 < np.mean(added == 0) < 0.4
+
+
 def test_the_shared_lstm_is_keras_lstm_for_each_group():
     """The same outputs and gradients as Keras' own layer on each group, compiled or not."""
     ours, theirs = SharedLSTM(6), keras.layers.LSTM(6, return_sequences=True)

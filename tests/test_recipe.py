@@ -69,7 +69,7 @@ def test_overrides():
         ("learning_rate=-1", "learning_rate must be a positive number"),
         ("ema=1", "ema must be below 1"),
         ("weight_decay=none", "weight_decay must be a number from 0 on"),
-        ("optimizer=sgd", "unknown optimizer 'sgd': choose from adam, adamw, adadelta"),
+        ("optimizer=sgd", "unknown optimizer 'sgd': choose from adam, adamw, muon, adadelta"),
         ("schedule=linear", "choose from constant, cosine, plateau"),
         ("loss=l2", "choose from mse, l1, sums, level, deepconvsep"),
         ("precision=int8", "choose from float32, mixed_bfloat16, mixed_float16"),

@@ -104,6 +104,8 @@ def test_optimizers_and_schedules_by_name():
     for step, expected in ((0, 1e-3), (5, 5e-4), (10, 0.0)):
         cosine.iterations.assign(step)
         assert float(cosine.learning_rate) == pytest.approx(expected, abs=1e-9)
+    muon = optimizer(small("optimizer=muon", "weight_decay=0.1"), epochs=5)
+    assert isinstance(muon, keras.optimizers.Muon) and muon.weight_decay == muon.adam_weight_decay == 0.1
     adadelta = optimizer(small("optimizer=adadelta", "schedule=constant", "learning_rate=1", "ema=0.99"), epochs=5)
     assert (adadelta.rho, adadelta.use_ema, float(adadelta.learning_rate)) == (0.95, True, 1)
     assert isinstance(optimizer(small("precision=mixed_float16"), 1), keras.optimizers.LossScaleOptimizer)

@@ -68,6 +68,9 @@ def test_coherent_examples_are_one_song_at_one_time(tmp_path):
     apart = mixer(tmp_path, coherent=0.0)(0)["excerpts"]
     assert (together == together[:, :1]).all()
     assert not (apart == apart[:, :1]).all(axis=(1, 2, 3)).any()
+    some = np.concatenate([mixer(tmp_path, coherent=0.7)(number)["excerpts"] for number in range(40)])
+    like = (some[:, :, None] == some[:, None]).all(axis=(3, 4)).sum(axis=2).max(axis=1)  # sources that are together
+    assert np.allclose([np.mean(like == count) for count in (4, 3, 2)], [0.24, 0.41, 0.26], atol=0.1)
 
 
 def test_a_second_excerpt_of_the_source_is_added(tmp_path):

@@ -79,11 +79,11 @@ class Mixer:
 
     def _fill(self, random: np.random.Generator, example: Batch) -> None:
         augment = self.recipe.augment
-        together = self._place(random) if random.random() < augment.coherent else None
+        song = self._place(random)
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
             samples, matrix = example["excerpts"][index], example["gains"][index]
-            samples[:] = self._excerpt(source, random, together)
+            samples[:] = self._excerpt(source, random, song if random.random() < augment.coherent else None)
             gain = random.uniform(*augment.gain)
             if random.random() < augment.double:
                 second = self._excerpt(source, random, None)

@@ -28,6 +28,8 @@ def optimizer(recipe: Recipe, epochs: int) -> keras.optimizers.Optimizer:
         made = L2Adam(rate, recipe.weight_decay, **common)
     elif recipe.optimizer == "adamw":
         made = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
+    elif recipe.optimizer == "muon":
+        made = keras.optimizers.Muon(rate, weight_decay=recipe.weight_decay, adam_weight_decay=recipe.weight_decay, **common)
     else:
         made = keras.optimizers.Adadelta(rate, rho=0.95, **common)
     return keras.optimizers.LossScaleOptimizer(made) if recipe.precision == "mixed_float16" else made

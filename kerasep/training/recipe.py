@@ -16,7 +16,7 @@ from kerasep.spectral import Spectrogram
 
 RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
 CHOICES = {
-    "optimizer": ("adam", "adamw", "adadelta"),
+    "optimizer": ("adam", "adamw", "muon", "adadelta"),
     "schedule": ("constant", "cosine", "plateau"),
     "loss": ("mse", "l1", "sums", "level", "deepconvsep"),
     "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
@@ -35,7 +35,7 @@ class Augment:
         tilt: largest slope put on the spectrum, about 1 kHz, in dB per octave.
         double: share of excerpts to which a second one of the same source is added.
         drop: share of excerpts that are silenced.
-        coherent: share of examples whose sources are of one song at one time.
+        coherent: chance of each source of an example to be of the example's song, at one time with the others that are.
     """
 
     gain: tuple[float, float] = (0.25, 1.25)
@@ -74,8 +74,8 @@ class Recipe:
         loss: "mse" or "l1" on magnitudes, "sums" on all sums of stems, "level" of the error below the mixture, or
             DeepConvSep's "deepconvsep" (`kerasep.training.losses`).
         loss_options: keyword arguments of the loss.
-        optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled; or
-            "adadelta" (rho 0.95), with none.
+        optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled;
+            "muon", that with matrices' updates made orthogonal; or "adadelta" (rho 0.95), with none.
         learning_rate: at the start.
         weight_decay: see `optimizer`.
         schedule: "constant"; "cosine" down to zero over all steps; or "plateau": times `factor` after `patience` epochs
