@@ -67,14 +67,14 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
                 pack([path], model, licence="of a trial")
             summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics="sdr")
         sdr = {target: means["SDR"] for target, means in summary["mean"].items()}
-        digest = sha256(path / WEIGHTS if record else path)
-        found[path.stem] = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
+        name, digest = (path.name, sha256(path / WEIGHTS)) if record else (path.stem, sha256(path))
+        found[name] = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
         if record:
-            found[path.stem] |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
-            found[path.stem]["songs_to_train_on"] = len(record["songs"]["train"])
-            found[path.stem]["epochs"] = len(record["epochs"])
-            found[path.stem]["seconds"] = sum(epoch["seconds"] for epoch in record["epochs"])
-        print(f"{path.stem}: {', '.join(f'{target} {value:.2f}' for target, value in sdr.items())}")
+            found[name] |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
+            found[name]["songs_to_train_on"] = len(record["songs"]["train"])
+            found[name]["epochs"] = len(record["epochs"])
+            found[name]["seconds"] = sum(epoch["seconds"] for epoch in record["epochs"])
+        print(f"{name}: {', '.join(f'{target} {value:.2f}' for target, value in sdr.items())}")
         write_json(output, found)
 
 

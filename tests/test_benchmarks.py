@@ -85,15 +85,15 @@ def test_peers_take_turns(tmp_path, monkeypatch):
 
 def test_trials_are_added_to_a_file_and_differ_in_what_was_set(hq_root, packed, tmp_path, monkeypatch):
     targets, ends = ("vocals", "drums", "bass", "other"), [f"epochs.{t}=1" for t in ("vocals", "drums", "bass", "other")]
-    for name, settings in {"first": [], "other": ["augment.coherent=0.5", "batch=3"]}.items():
+    for name, settings in {"first": [], "coherent-0.5": ["augment.coherent=0.5", "batch=3"]}.items():
         recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, *ends, *settings])
         train(recipe, targets, [hq_root], tmp_path / name)
         trials([tmp_path / name], hq_root, tmp_path / "trials.json")
     trials([packed], hq_root, tmp_path / "trials.json")
     found = json.loads((tmp_path / "trials.json").read_text())
-    assert list(found) == ["first", "other", "small"] and list(found["first"]["sdr"]) == list(targets)
-    assert quality_tables.different(found["first"], found["other"]) == "augment.coherent 0.5, batch 3"
-    monkeypatch.setattr(quality_tables, "result", lambda name: {"first": found["first"], "other": found["other"]})
+    assert list(found) == ["first", "coherent-0.5", "small"] and list(found["first"]["sdr"]) == list(targets)
+    assert quality_tables.different(found["first"], found["coherent-0.5"]) == "augment.coherent 0.5, batch 3"
+    monkeypatch.setattr(quality_tables, "result", lambda name: {"first": found["first"], "coherent-0.5": found["coherent-0.5"]})
     assert [line.split(" | ")[1] for line in quality_tables.trials()[2:]] == ["2", "2"]  # steps
 
 
