@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import kerasep
 from kerasep.audio import open_audio
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.manifest import MASKS, Manifest
 from kerasep.separator import BlockSeparator
 from kerasep.stream import StreamSeparator
@@ -29,17 +29,12 @@ from kerasep.waveform import separator_of
 from kerasep.zoo import DEFAULT, load, summaries
 
 
+@reporting("kerasep")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except UsageError as error:
-        print(f"kerasep: {error}", file=sys.stderr)
-        return 2
-    except KerasepError as error:
-        print(f"kerasep: {error}", file=sys.stderr)
-        return 1
     except ModuleNotFoundError as error:
         print(f"kerasep: {error.name} is not installed: pip install 'kerasep[train,convert]'", file=sys.stderr)
         return 1

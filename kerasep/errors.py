@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Callable
+from typing import ParamSpec
 
 
 class KerasepError(Exception):
@@ -13,14 +14,17 @@ class UsageError(KerasepError):
     """A wrong call. The command line exits with 2."""
 
 
-def reporting(program: str) -> Callable[[Callable[[], int | None]], Callable[[], int]]:
+Given = ParamSpec("Given")
+
+
+def reporting(program: str) -> Callable[[Callable[Given, int | None]], Callable[Given, int]]:
     """Makes a program's main function say what cannot be done in one line, and return the exit code that goes with it."""
 
-    def wrap(main: Callable[[], int | None]) -> Callable[[], int]:
+    def wrap(main: Callable[Given, int | None]) -> Callable[Given, int]:
         @functools.wraps(main)
-        def reported() -> int:
+        def reported(*args: Given.args, **kwargs: Given.kwargs) -> int:
             try:
-                return main() or 0
+                return main(*args, **kwargs) or 0
             except KerasepError as error:
                 print(f"{program}: {error}", file=sys.stderr)
                 return 2 if isinstance(error, UsageError) else 1
