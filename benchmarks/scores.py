@@ -68,12 +68,13 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
             summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics="sdr")
         sdr = {target: means["SDR"] for target, means in summary["mean"].items()}
         name, digest = (path.name, sha256(path / WEIGHTS)) if record else (path.stem, sha256(path))
-        found[name] = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
+        trial = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
         if record:
-            found[name] |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
-            found[name]["songs_to_train_on"] = len(record["songs"]["train"])
-            found[name]["epochs"] = len(record["epochs"])
-            found[name]["seconds"] = sum(epoch["seconds"] for epoch in record["epochs"])
+            trial |= {key: record[key] for key in ("recipe", "seed", "parameters", "machine", "versions", "best")}
+            trial["songs_to_train_on"] = len(record["songs"]["train"])
+            trial["epochs"] = len(record["epochs"])
+            trial["seconds"] = sum(epoch["seconds"] for epoch in record["epochs"])
+        found[name] = trial
         print(f"{name}: {', '.join(f'{target} {value:.2f}' for target, value in sdr.items())}")
         write_json(output, found)
 

@@ -79,11 +79,11 @@ class Mixer:
 
     def _fill(self, random: np.random.Generator, example: Batch) -> None:
         augment = self.recipe.augment
-        song = self._place(random)
+        place = self._place(random)  # of the sources that stay together
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
             samples, matrix = example["excerpts"][index], example["gains"][index]
-            samples[:] = self._excerpt(source, random, song if random.random() < augment.coherent else None)
+            samples[:] = self._excerpt(source, random, place if random.random() < augment.coherent else None)
             gain = random.uniform(*augment.gain)
             if random.random() < augment.double:
                 second = self._excerpt(source, random, None)

@@ -206,7 +206,7 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-# Most examples are what is to be separated, stems of one song at one time, because a network as small as this learns what it is
+# Most sources stay with those of their song, as in what is to be separated: a network as small as this learns what it is
 # shown and not much else; the others, and all that is done to a stem, keep 15 minutes of music new. Hops of half a window,
 # because half as many frames leave time for a network twice as large.
 BANDS = Recipe(
