@@ -136,7 +136,11 @@ def test_two_devices_and_two_hosts_of_jax_learn_as_one(hq_root, tmp_path, plain)
 
 @pytest.mark.slow
 def test_half_precision_learns_as_float32_does(hq_root, tmp_path):
-    """200 steps end within 5 % of float32's loss."""
+    """200 steps end within 2 % of float32's loss.
+
+    On the one validation song, 2 s long, runs in float32 from four seeds lay between 4.2 and 4.6 dB: half precision has to
+    end as near to float32 as twice that, but cannot be held to more by two seconds.
+    """
     from kerasep.training.trainer import train
 
     ends = {}
@@ -144,5 +148,5 @@ def test_half_precision_learns_as_float32_does(hq_root, tmp_path):
         wanted = recipe(f"precision={precision}", "steps=200", "epochs.bass=1", "options.dropout=0")
         ends[precision] = train(wanted, ("bass",), [hq_root], tmp_path / precision)["epochs"][-1]
     for precision, end in ends.items():
-        assert end["loss"] == pytest.approx(ends["float32"]["loss"], rel=0.05), precision
-        assert end["validation_db"] == pytest.approx(ends["float32"]["validation_db"], abs=0.3), precision
+        assert end["loss"] == pytest.approx(ends["float32"]["loss"], rel=0.02), precision
+        assert end["validation_db"] == pytest.approx(ends["float32"]["validation_db"], abs=0.8), precision
