@@ -58,20 +58,26 @@ def recipes() -> list[str]:
 
 
 def trials() -> list[str]:
-    """Each run tried: how its recipe differs from the first one's, and what its stems are like."""
+    """Each run tried: how its recipe differs from that of the first of its length, and what its stems are like."""
     trials = result("trials")
-    first = trials[next(iter(trials))]
+    bundled = next(iter(trials.values()))
+    firsts: dict[int | None, Any] = {}
     rows = []
     for name, trial in trials.items():
-        what, spent = f"`{name}`, bundled", ("–", "–")
+        first = firsts.setdefault(trial.get("epochs"), trial)
+        what, spent = f"`{name}`, bundled", ("–", "–", "–")
         if "recipe" in trial:
-            what = different(first, trial) or f"recipe `{first['recipe']['name']}`, {first['epochs']} epochs"
+            what = different(first, trial)
+            if trial is first:
+                length = f"**{trial['epochs']} epochs**"
+                what = ", ".join(filter(None, (f"recipe `{trial['recipe']['name']}`, {length}", different(bundled, trial))))
             steps = trial["epochs"] * trial["recipe"]["steps"]
-            spent = str(steps), f"{steps * trial['recipe']['batch'] * trial['recipe']['seconds'] / 3600:.0f} h"
+            heard = steps * trial["recipe"]["batch"] * trial["recipe"]["seconds"] / 3600
+            spent = f"{trial['parameters'] / 1e6:.2f} M", str(steps), f"{heard:.0f} h"
         mean = statistics.mean(trial["sdr"].values())
         gain = f"{mean - statistics.mean(first['sdr'].values()):+.2f}" if trial is not first else ""
         rows.append((what, *spent, *numbers(trial["sdr"], 2), f"{mean:.2f}", gain))
-    return table(("mean SDR in dB, 14 validation songs", "steps", "music heard", *TARGETS, "mean", "gain"), rows)
+    return table(("mean SDR in dB, 14 validation songs", "weights", "steps", "music heard", *TARGETS, "mean", "gain"), rows)
 
 
 def different(first: dict[str, Any], trial: dict[str, Any]) -> str:
@@ -83,7 +89,7 @@ def different(first: dict[str, Any], trial: dict[str, Any]) -> str:
 
     def settings(trial: dict[str, Any]) -> dict[str, Any]:
         recipe = {key: value for key, value in trial["recipe"].items() if key not in ("name", "epochs")}
-        return flat(recipe) | {key: trial[key] for key in ("epochs", "seed")} | {"songs": trial["songs_to_train_on"]}
+        return flat(recipe) | {"seed": trial["seed"], "songs": trial["songs_to_train_on"]}
 
     usual = settings(first)
     return ", ".join(f"{key} {value}" for key, value in settings(trial).items() if value != usual.get(key))

@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import disturb
 
 from kerasep.models import build, context
-from kerasep.models.bands import GROUP, LAYOUT, Ahead, Banded, GroupedDense, Mixing, Unbanded
+from kerasep.models.bands import GROUP, LAYOUT, Ahead, Banded, GroupedDense, Speaking, Thinking, Unbanded
 from kerasep.models.lstm import SharedLSTM
 from kerasep.spectral import Spectrogram
 
@@ -56,7 +56,7 @@ def test_each_bin_gets_its_bands_share():
 
 def test_the_default_layout_covers_the_spectrum():
     assert GROUP * sum(groups * width for groups, width in LAYOUT) == 2048
-    assert build("bands", Spectrogram(), {}, TARGETS).count_params() == 332_426
+    assert build("bands", Spectrogram(), {}, TARGETS).count_params() == 801_626
 
 
 def test_groups_have_dense_layers_of_their_own():
@@ -69,24 +69,28 @@ def test_groups_have_dense_layers_of_their_own():
     assert np.allclose(layer(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("axis", [1, 3])
-def test_mixing_is_two_dense_layers_along_an_axis(axis):
-    layer = Mixing(axis, 6, dropout=0.5)
+@pytest.mark.parametrize("kind", [Speaking, Thinking])
+def test_groups_speak_along_the_groups_and_think_along_their_own_features(kind):
+    layer = kind(6, dropout=0.5)
     x = values(2, 3, 5, 4)
     layer(x)
-    layer.set_weights([np.abs(values(*weight.shape)) - 0.3 * (weight.ndim - 1) for weight in layer.get_weights()])
+    layer.set_weights([np.abs(values(*weight.shape)) - 0.3 * (weight.ndim > 1) for weight in layer.get_weights()])
     gamma, beta, mean, variance, *dense = layer.norm.get_weights() + layer.up.get_weights() + layer.down.get_weights()
-    y = np.moveaxis((x - mean) / np.sqrt(variance + 1e-4) * gamma + beta, axis, 3)
-    y = np.maximum(y @ dense[0] + dense[1], 0) @ dense[2] + dense[3]
-    assert np.allclose(layer(x), x + np.moveaxis(y, 3, axis), atol=1e-4)
+    y = (x - mean) / np.sqrt(variance + 1e-4) * gamma + beta
+    if kind is Speaking:
+        y = np.moveaxis(np.maximum(np.moveaxis(y, 1, 3) @ dense[0] + dense[1], 0) @ dense[2] + dense[3], 3, 1)
+    else:
+        own = [np.maximum(y[:, n] @ dense[0][n] + dense[1][n], 0) @ dense[2][n] + dense[3][n] for n in range(3)]
+        y = np.stack(own, axis=1)
+    assert np.allclose(layer(x), x + y, atol=1e-4)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_features_are_dropped_in_all_frames_alike(compiled):
     x = values(40, 3, 5, 4)
-    layer = Mixing(3, 6, dropout=0.3)
+    layer = Thinking(6, dropout=0.3)
     layer(x)
-    layer.down.set_weights([0 * layer.down.kernel, np.ones(4)])  # adds 1 to everything
+    layer.down.set_weights([0 * layer.down.kernel, np.ones((3, 1, 4))])  # adds 1 to everything
     added = np.asarray(tf.function(layer, jit_compile=compiled)(x, training=True)) - x
     assert np.allclose(added, added[:, :, :1], atol=1e-6)
     assert np.allclose(np.sort(np.unique(added.round(4))), [0, 1 / 0.7], atol=1e-4)

@@ -94,7 +94,7 @@ def test_trials_are_added_to_a_file_and_differ_in_what_was_set(hq_root, packed, 
     assert list(found) == ["first", "coherent-0.5", "small"] and list(found["first"]["sdr"]) == list(targets)
     assert quality_tables.different(found["first"], found["coherent-0.5"]) == "augment.coherent 0.5, batch 3"
     monkeypatch.setattr(quality_tables, "result", lambda name: {"first": found["first"], "coherent-0.5": found["coherent-0.5"]})
-    assert [line.split(" | ")[1] for line in quality_tables.trials()[2:]] == ["2", "2"]  # steps
+    assert [line.split(" | ")[2] for line in quality_tables.trials()[2:]] == ["2", "2"]  # steps
 
 
 PEER = """

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import SHORT, SMALL, write_song
+from keras import ops
 
 from kerasep import files
 from kerasep.cli import main
@@ -17,7 +18,7 @@ from kerasep.spectral import Spectrogram, stft
 from kerasep.training import checkpoint, engine, trainer
 from kerasep.training.data import Mixer
 from kerasep.training.losses import DeepConvSepError, LevelError, MagnitudeError, SumsError
-from kerasep.training.optimizers import L2Adam, optimizer, schedule
+from kerasep.training.optimizers import L2Adam, Muon, optimizer, schedule
 from kerasep.training.recipe import RECIPES, Recipe
 from kerasep.training.trainer import load_run, train
 from kerasep.training.validation import energy_explained
@@ -95,6 +96,17 @@ def test_clipping_comes_before_decay():
     adam = L2Adam(0.1, l2=0.5, global_clipnorm=1.0)
     adam.apply([keras.ops.convert_to_tensor([1000.0])], [variable])
     assert float(adam._momentums[0][0]) == pytest.approx(0.1 * (1.0 + 0.5 * 3.0))
+
+
+def test_muon_takes_a_stack_matrix_by_matrix():
+    random = np.random.default_rng(0)
+    stack, gradients = (random.normal(size=(3, 4, 5)).astype(np.float32) for _ in range(2))
+    together = keras.Variable(stack)
+    alone = [keras.Variable(matrix) for matrix in stack]
+    ours, theirs = Muon(0.1, weight_decay=0.1), keras.optimizers.Muon(0.1, weight_decay=0.1)
+    ours.apply([ops.convert_to_tensor(gradients)], [together])
+    theirs.apply([ops.convert_to_tensor(gradient) for gradient in gradients], alone)
+    assert np.allclose(together, np.stack([np.asarray(matrix) for matrix in alone]), atol=1e-6)
 
 
 def test_optimizers_and_schedules_by_name():

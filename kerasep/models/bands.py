@@ -7,9 +7,9 @@ A successor of `conv`, small enough for a phone; all targets come from one netwo
     blocks     of three residual parts: each group remembers (LSTM), groups speak with each other (dense), each thinks (dense)
     masks      a softmax over the targets in each band, times the mixture: the stems add up to it
 
-Inside the blocks all groups share their weights, as in Y. Luo and J. Yu, "Music source separation with band-split RNN" (2023),
-so that a third of a million of them hears all frequencies and learns from each. Groups speak through dense layers instead of a
-second recurrence, which would run along the bands of every frame.
+All groups share the LSTMs' weights, as in Y. Luo and J. Yu, "Music source separation with band-split RNN" (2023): memory works
+alike at all frequencies. What a group thinks is its own, which costs weights, but no arithmetic. Groups speak through dense
+layers instead of a second recurrence, which would run along the bands of every frame.
 """
 
 import keras
@@ -66,8 +66,8 @@ def bands(
     for number in range(blocks):
         y = SharedLSTM(size, name=f"lstm{number}")(_norm(f"norm{number}")(x))
         x = layers.Add(name=f"remember{number}")([x, _dropout(dropout, name=f"dropout{number}")(y)])
-        x = Mixing(1, 2 * groups, dropout, name=f"speak{number}")(x)
-        x = Mixing(3, 4 * size // 3, dropout, name=f"think{number}")(x)
+        x = Speaking(2 * groups, dropout, name=f"speak{number}")(x)
+        x = Thinking(4 * size // 3, dropout, name=f"think{number}")(x)
     x = GroupedDense(len(targets) * features, name="decode")(_norm("last")(x))
     x = layers.Reshape((groups, -1, len(targets), features), name="stack")(x)
     x = layers.Softmax(axis=3, dtype="float32", name="softmax")(x)
@@ -246,40 +246,59 @@ class GroupedDense(layers.Layer):
         return super().get_config() | {"units": self.units}
 
 
-@keras.saving.register_keras_serializable("kerasep")
-class Mixing(layers.Layer):
-    """x + what two dense layers along an axis make of x normalised, on (batch, groups, frames, features).
+class _Residual(layers.Layer):
+    """x + what two dense layers make of x normalised, on (batch, groups, frames, features).
 
     Args:
-        axis: 1, groups, or 3, features.
         hidden: units of the first layer.
         dropout: share of the features added to a group that are dropped in training.
     """
 
-    def __init__(self, axis: int, hidden: int, dropout: float, **kwargs) -> None:
+    def __init__(self, hidden: int, dropout: float, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
         self.hidden = hidden
         self.dropout = dropout
 
     def build(self, input_shape) -> None:
         self.norm = _norm("norm")
-        self.up = layers.Dense(self.hidden, activation="relu", name="up")
-        self.down = layers.Dense(input_shape[self.axis], name="down")
+        self.norm.build((None, None, None, input_shape[3]))
         self.drop = _dropout(self.dropout)
-        for layer, width in ((self.norm, input_shape[3]), (self.up, input_shape[self.axis]), (self.down, self.hidden)):
-            layer.build((None, None, None, width))
 
     def call(self, x, training=None):
-        y = self.norm(x, training=training)
-        if self.axis == 1:
-            y = ops.transpose(self.down(self.up(ops.transpose(y, (0, 2, 3, 1)))), (0, 3, 1, 2))
-        else:
-            y = self.down(self.up(y))
-        return x + self.drop(y, training=training)
+        return x + self.drop(self.between(self.norm(x, training=training)), training=training)
 
     def get_config(self) -> dict:
-        return super().get_config() | {"axis": self.axis, "hidden": self.hidden, "dropout": self.dropout}
+        return super().get_config() | {"hidden": self.hidden, "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Speaking(_Residual):
+    """Dense layers along the groups, the same for every feature."""
+
+    def build(self, input_shape) -> None:
+        super().build(input_shape)
+        self.up = layers.Dense(self.hidden, activation="relu", name="up")
+        self.down = layers.Dense(input_shape[1], name="down")
+        self.up.build((None, input_shape[1]))
+        self.down.build((None, self.hidden))
+
+    def between(self, x):
+        return ops.transpose(self.down(self.up(ops.transpose(x, (0, 2, 3, 1)))), (0, 3, 1, 2))
+
+
+@keras.saving.register_keras_serializable("kerasep")
+class Thinking(_Residual):
+    """Dense layers along the features, each group's own: as many multiply-adds as shared ones, and more to know with."""
+
+    def build(self, input_shape) -> None:
+        super().build(input_shape)
+        self.up = GroupedDense(self.hidden, name="up")
+        self.down = GroupedDense(input_shape[3], name="down")
+        self.up.build(input_shape)
+        self.down.build((*input_shape[:3], self.hidden))
+
+    def between(self, x):
+        return self.down(ops.relu(self.up(x)))
 
 
 def _groups(layout: Layout) -> int:

@@ -16,6 +16,20 @@ class L2Adam(keras.optimizers.Adam):
         return super().update_step(gradient + self.l2 * variable, variable, learning_rate)
 
 
+class Muon(keras.optimizers.Muon):
+    """Keras' Muon (K. Jordan, 2024; scaled as in J. Liu et al., 2025), for stacks of matrices, (groups, inputs, outputs), too.
+
+    Each matrix of a stack is made orthogonal by itself; a stack's biases, of one row each, are then steps of one length. What
+    is neither is left to AdamW.
+    """
+
+    def _should_use_adamw(self, variable):
+        return len(variable.shape) not in (2, 3)
+
+    def lr_adjust(self, x):
+        return x * self.rms_rate * max(x.shape[-2:]) ** 0.5
+
+
 def optimizer(recipe: Recipe, epochs: int) -> keras.optimizers.Optimizer:
     """The recipe's optimizer for a run of so many epochs."""
     rate = float(recipe.learning_rate)
@@ -29,7 +43,7 @@ def optimizer(recipe: Recipe, epochs: int) -> keras.optimizers.Optimizer:
     elif recipe.optimizer == "adamw":
         made = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
     elif recipe.optimizer == "muon":
-        made = keras.optimizers.Muon(rate, weight_decay=recipe.weight_decay, adam_weight_decay=recipe.weight_decay, **common)
+        made = Muon(rate, weight_decay=recipe.weight_decay, adam_weight_decay=recipe.weight_decay, **common)
     else:
         made = keras.optimizers.Adadelta(rate, rho=0.95, **common)
     return keras.optimizers.LossScaleOptimizer(made) if recipe.precision == "mixed_float16" else made
