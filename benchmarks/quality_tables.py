@@ -67,10 +67,9 @@ def trials() -> list[str]:
         first = firsts.setdefault(trial.get("epochs"), trial)
         what, spent = f"`{name}`, bundled", ("–", "–", "–")
         if "recipe" in trial:
-            what = different(first, trial)
+            what = different(bundled if trial is first else first, trial)
             if trial is first:
-                length = f"**{trial['epochs']} epochs**"
-                what = ", ".join(filter(None, (f"recipe `{trial['recipe']['name']}`, {length}", different(bundled, trial))))
+                what = ", ".join(filter(None, (f"recipe `{trial['recipe']['name']}`, **{trial['epochs']} epochs**", what)))
             steps = trial["epochs"] * trial["recipe"]["steps"]
             heard = steps * trial["recipe"]["batch"] * trial["recipe"]["seconds"] / 3600
             spent = f"{trial['parameters'] / 1e6:.2f} M", str(steps), f"{heard:.0f} h"
