@@ -41,12 +41,13 @@ def _ratios(result: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]
             f"{case['batch']} x {case['audio_seconds'] / case['batch']:.2f} s",
         )
         found[key] = _over(case["samples"], file["rates"][str(case["threads"])]["product"])
-    parts = result.get("separate", {"parts": {"samples": {}}})["parts"]
-    for name, samples in parts["samples"].items():
-        found["separate", name] = _over(samples, parts["products"])
+    if "separate" in result:
+        model, parts = result["separate"]["model"]["name"], result["separate"]["parts"]
+        for name, samples in parts["samples"].items():
+            found["separate", model, name] = _over(samples, parts["products"])
     for peer in result.get("peers", {"peers": []})["peers"]:
         for way, sides in peer["samples"].items():
-            found[f"beside {peer['name']}", way] = _over(sides["ours"], sides["theirs"])
+            found["beside", peer["what"], way] = _over(sides["ours"], sides["theirs"])
     return found
 
 

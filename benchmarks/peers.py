@@ -216,7 +216,7 @@ PEERS = {
         (TORCH, "numpy", "tqdm", "einops", "julius"),
         False,
         3,
-        "Demucs, random weights, beside our default: timing alone",
+        f"Demucs, random weights, beside `{DEFAULT}`: timing alone",
         _default,
     ),
 }

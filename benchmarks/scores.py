@@ -12,7 +12,7 @@ from kerasep.report import write_report
 from kerasep.systems import Mixture, Model, Oracle, System
 from kerasep.training.recipe import WEIGHTS, load_record
 
-# What might make stems of the estimates; the best on the validation songs is the bundled model's default.
+# What might make stems of the estimates; the best on the validation songs is the default of `conv`.
 MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]
 MASKS += [("none", 1.0, 1), ("ratio", 1.0, 1), ("ratio", 2.0, 1)]
 

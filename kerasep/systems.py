@@ -20,8 +20,6 @@ from kerasep.spectral import Spectrogram, istft, stft
 from kerasep.waveform import separator_of
 from kerasep.zoo import load
 
-ORACLES = ("irm", "ibm", "mwf")
-
 
 class System(Protocol):
     """Attributes: name, for tables; targets, what it separates."""

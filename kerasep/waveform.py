@@ -20,7 +20,7 @@ def separator_of(artifact: Artifact, targets: Iterable[str] | None = None, **cho
     """
     if artifact.manifest.graph != "waveform":
         return Separator(artifact, targets, **choices)
-    if made := [name for name, choice in choices.items() if choice]:
+    if made := [name for name, choice in choices.items() if choice is not None and choice is not False]:
         raise UsageError(f"{artifact.path}: makes its stems inside the graph: leave --{' and --'.join(made)} out")
     return WaveformSeparator(artifact, targets)
 

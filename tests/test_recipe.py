@@ -61,6 +61,8 @@ def test_overrides():
     [
         ("bach=4", "no such key: choose from name, network"),
         ("batch", "no such key"),
+        ("batch.x=1", "no such key: choose from name, network"),
+        ("options.hidden.x=1", "no such key: choose from name, network"),
         ("epochs.piano=3", "choose from vocals, drums"),
         ("augment.colour=3", "choose from gain, swap"),
         ("spectrogram.hop=5", "hop 5 must divide"),

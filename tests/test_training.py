@@ -308,6 +308,28 @@ def test_a_full_disk_at_a_checkpoint(hq_root, tmp_path, monkeypatch):
     assert len(train(small(), ("bass",), [hq_root], output, resume=True)["epochs"]) == 2
 
 
+def test_a_run_that_stops_early_is_resumed_under_a_schedule(hq_root, tmp_path, monkeypatch):
+    recipe = small("early_stop=5", "schedule=cosine")
+    expected = train(recipe, ("bass",), [hq_root], tmp_path / "expected")
+
+    class Stop(trainer.Keep):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "Keep", Stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, ("bass",), [hq_root], tmp_path / "run")
+    assert losses(train(recipe, ("bass",), [hq_root], tmp_path / "run", resume=True)) == losses(expected)
+
+
+def test_the_level_needs_a_stretch():
+    stems = np.zeros((1, 4, 5, 3, 2), np.float32)
+    with pytest.raises(KerasepError, match="an excerpt has 5 frames, a stretch 6: set seconds to more"):
+        LevelError(SOURCES, segment=6)(stems, stems)
+
+
 def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
     def full(self, path, **_):
         raise OSError(28, "No space left on device")

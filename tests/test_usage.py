@@ -162,6 +162,7 @@ MADE = {
         PAIR,
         {"mask": "ratio", "exponent": 2.0, "unclaimed": "dropped"},
     ),
+    "bands": ("bands", {"layout": [[2, 1], [1, 3]], "size": 6, "blocks": 1, "ahead": 2}, STEREO, PAIR, {}),
     "openunmix": ("openunmix", {"hidden": 8, "depth": 1, "bidirectional": False}, STEREO, PAIR, {}),
 }
 

@@ -279,6 +279,8 @@ def test_separate(files, tmp_path, capsys):
     assert (samples.shape, rate) == ((30_000,), 22050)
     assert main([*call, "vocals", "--overwrite", "--wiener", "1", "--mask", "none"]) == 2
     assert "makes its stems inside the graph: leave --mask and --wiener out" in capsys.readouterr().err
+    assert main([*call, "vocals", "--overwrite", "--wiener", "0"]) == 2
+    assert "leave --wiener out" in capsys.readouterr().err
     assert main([*call, "kazoo"]) == 2
     assert "unknown target 'kazoo'" in capsys.readouterr().err
 

@@ -20,6 +20,7 @@ from kerasep.zoo import BUNDLED, load
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
 NETWORKS = {
+    "bands": (STEREO, {"layout": ((2, 1), (1, 3)), "size": 6, "blocks": 1, "ahead": 2}),
     "conv": (STEREO, {"vertical": 16, "hidden": 32}),
     "deepconvsep": (MONO, {"filters": 8, "hidden": 16}),
     "openunmix": (STEREO, {"hidden": 16}),

@@ -2,7 +2,7 @@
 
 A successor of `conv`, small enough for a phone; all targets come from one network.
 
-    bands      of bins, as wide as music needs: single ones to 1.4 kHz, 28 together from 11 kHz; means of magnitudes ** 0.3
+    bands      of bins, as wide as music needs: single ones to 1.4 kHz, 28 together from 12 kHz; means of magnitudes ** 0.3
     groups     16 neighbouring bands are a group, a sequence of its own from here on; it sees a frame and one some frames later
     blocks     of three residual parts: each group remembers (LSTM), groups speak with each other (dense), each thinks (dense)
     masks      a softmax over the targets in each band, times the mixture: the stems add up to it

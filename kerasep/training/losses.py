@@ -143,7 +143,10 @@ class LevelError(StemsLoss):
         self.floor = floor
 
     def parts(self, references, estimates) -> dict:
-        segments = references.shape[2] // self.segment
+        frames = references.shape[2]
+        if frames < self.segment:
+            raise KerasepError(f"loss: an excerpt has {frames} frames, a stretch {self.segment}: set seconds to more")
+        segments = frames // self.segment
 
         def energy(values):
             """(batch, targets, frames, bins, channels) -> (batch, targets, segments)."""

@@ -165,13 +165,10 @@ class Recipe:
         for setting in settings:
             key, equals, text = setting.partition("=")
             *parents, last = key.split(".")
-            place = values
-            for parent in parents:
-                place = place.get(parent, {}) if isinstance(place, dict) else {}
-            free = parents and parents[0] in ("options", "loss_options")  # their builders know what they take
-            if not equals or not (free or last in place):
-                known = place if parents and place else values
-                raise UsageError(f"--set {setting}: no such key: choose from {', '.join(known)}, as in --set batch=16")
+            place = values[parents[0]] if len(parents) == 1 and isinstance(values.get(parents[0]), dict) else values
+            free = place is not values and parents[0] in ("options", "loss_options")  # their builders know what they take
+            if not equals or not (free or last in place) or bool(parents) != (place is not values):
+                raise UsageError(f"--set {setting}: no such key: choose from {', '.join(place)}, as in --set batch=16")
             try:
                 place[last] = json.loads(text)
             except ValueError:

@@ -235,7 +235,8 @@ class Replay(keras.callbacks.Callback):
         for epoch, entry in enumerate(self.epochs):
             for callback in self.watching:
                 callback.on_epoch_end(epoch, {"validation_db": entry["validation_db"]})
-        self.model.optimizer.learning_rate = rate  # as the checkpoint has it: it was lowered already
+        if rate != float(self.model.optimizer.learning_rate):
+            self.model.optimizer.learning_rate = rate  # as the checkpoint has it: it was lowered already
 
 
 class Keep(keras.callbacks.Callback):

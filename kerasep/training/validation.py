@@ -15,7 +15,7 @@ from kerasep.training.losses import LOSSES
 from kerasep.training.recipe import Recipe
 
 SILENCE = 1e-5  # of the loudest song's energy: a stem with less is not heard in a song
-BLOCK = 1292  # frames, half a minute: songs are seen in such pieces, so that memory does not grow with their length
+BLOCK = 1292  # frames, half a minute or one: songs are seen in such pieces, so that memory does not grow with their length
 
 
 def energy_explained(
