@@ -33,7 +33,7 @@ def main() -> int | None:
     for name, (run, text) in speed.items():
         sub = commands.add_parser(name, help=text)
         if name in ("latency", "all"):
-            sub.add_argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for latency (default: the bundled model)")
+            sub.add_argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for latency (default: the default model)")
         if name == "separate":
             sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
         if name == "peers":
@@ -56,7 +56,7 @@ def main() -> int | None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: stream.measure(given.models, given.output))
     sub = commands.add_parser("blocks", help="what blocks of a song cost a network that remembers")
-    sub.add_argument("--model", required=True, metavar="FILE", help="a trained Open-Unmix")
+    sub.add_argument("--model", required=True, metavar="FILE", help="one with LSTMs, trained")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
     sub.set_defaults(run=lambda given: blocks.measure(given.root, given.model, given.output))
@@ -80,7 +80,7 @@ def main() -> int | None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     sub.set_defaults(run=lambda given: scores.masks(given.model, given.root, given.output))
     sub = commands.add_parser("scores", help="models, floor and oracles on MUSDB18's test songs")
-    sub.add_argument("--models", nargs="+", default=[DEFAULT], metavar="NAME|FILE", help="(default: the bundled one)")
+    sub.add_argument("--models", nargs="+", default=[DEFAULT], metavar="NAME|FILE", help="(default: the default model)")
     sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     sub.set_defaults(run=lambda given: scores.scores({Path(m).stem: m for m in given.models}, given.root, given.output))

@@ -21,7 +21,7 @@ def measure(root: Path, model: str, output: Path) -> None:
 
     Args:
         root: MUSDB18, whose test songs are played one after the other.
-        model: a trained Open-Unmix: what a block's ends lack depends on what the LSTM has learnt to remember.
+        model: a trained network with LSTMs: what a block's ends lack depends on what they have learnt to remember.
     """
     audio = np.concatenate([song.read("mixture") for song in songs(root, "test", progress=True)])
     artifact = load(model)

@@ -6,6 +6,7 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; everything in betwe
 import re
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks import export_tables, quality_tables, report
 from benchmarks.committed import ROOT, measured, result, table
@@ -132,8 +133,8 @@ def _umx() -> list[str]:
     ]
 
 
-def _blocks() -> list[str]:
-    measured_rows = result("blocks")["rows"]
+def _blocks(file: str) -> list[str]:
+    measured_rows = result(file)["rows"]
     contexts = sorted({row["context"] for row in measured_rows})
     by_size = {(row["block"], row["context"]): row for row in measured_rows}
     rows = []
@@ -146,6 +147,7 @@ def _blocks() -> list[str]:
 
 TABLES: dict[str, Callable[[], list[str]]] = {
     "scores": quality_tables.scores,
+    "gain": quality_tables.gain,
     "validation": quality_tables.validation,
     "recipes": quality_tables.recipes,
     "trials": quality_tables.trials,
@@ -156,7 +158,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "speed": _speed,
     "files": _files,
     "umx": _umx,
-    "blocks": _blocks,
+    "blocks": partial(_blocks, "blocks"),
+    "blocks bands": partial(_blocks, "blocks-bands"),
     "spleeter": quality_tables.spleeter,
     "scoring": _scoring,
     "agreement": _agreement,

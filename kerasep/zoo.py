@@ -14,9 +14,9 @@ from kerasep.files import cache
 from kerasep.manifest import Manifest
 from kerasep.spectral import Spectrogram
 
-DEFAULT = "conv"
+DEFAULT = "bands"
 REMEDY = "pip install 'kerasep[convert,torch]'"
-BUNDLED = {name: Path(__file__).parent / "weights" / f"{name}.onnx" for name in ("conv", "bands")}
+BUNDLED = {name: Path(__file__).parent / "weights" / f"{name}.onnx" for name in ("bands", "conv")}
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from test_design import ROOT
 
 import kerasep
 from benchmarks import tables
-from benchmarks.report import load
+from benchmarks.committed import measured
 from export.exporting import PRECISIONS
 from export.verify import LOSS, OPERATORS, WAVEFORM
 from kerasep.artifact import Artifact, sha256
 from kerasep.training.recipe import RECIPES, WEIGHTS, Recipe
 from kerasep.zoo import BUNDLED, DEFAULT
 
-NETWORKS = {"conv", "deepconvsep", "openunmix", "spleeter"}
+NETWORKS = {"bands", "conv", "deepconvsep", "openunmix", "spleeter"}
 
 
 @pytest.mark.parametrize("page", tables.PAGES)
@@ -35,10 +35,10 @@ def test_links_lead_somewhere(page):
 
 def test_scores_are_of_the_bundled_files():
     assert json.loads((ROOT / "docs" / "results" / "trials.json").read_text())["conv"]["sha256"] == sha256(BUNDLED["conv"])
-    summary = json.loads((ROOT / "docs" / "results" / "test" / DEFAULT / "summary.json").read_text())
-    assert summary["settings"]["model_sha256"] == sha256(BUNDLED[DEFAULT])
-    for path in (ROOT / "benchmarks" / "results").glob("*/results.json"):
-        assert load(path)["separate"]["model"]["sha256"] == sha256(BUNDLED[DEFAULT]), path
+    for name, path in BUNDLED.items():
+        summary = json.loads((ROOT / "docs" / "results" / "test" / name / "summary.json").read_text())
+        assert summary["settings"]["model_sha256"] == sha256(path)
+    assert measured("separate")["model"]["sha256"] == sha256(BUNDLED[DEFAULT])
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -104,7 +104,7 @@ def test_waveform_graphs_are_as_equal_and_as_fast_as_we_want_them():
 def test_streaming_is_as_fast_and_as_prompt_as_we_want_it():
     models = json.loads((ROOT / "docs" / "results" / "stream.json").read_text())["models"]
     assert {(model["name"], model["format"]) for model in models} == {
-        (name, form) for name in ("conv-step", "conv-causal-step") for form in ("onnx", "tflite")
+        (name, form) for name in ("bands-step", "conv-step", "conv-causal-step") for form in ("onnx", "tflite")
     }
     for model in models:
         assert sorted(model["samples"])[int(0.99 * len(model["samples"]))] < 0.003

@@ -120,8 +120,8 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
 
 def context(ahead: int = AHEAD, **_) -> Context:
-    """An LSTM remembers without a limit: so much before a block lets it hear what it would have heard without one."""
-    return Context(128, exact=False, stretch=1500, ahead=ahead)
+    """An LSTM remembers without a limit: so much before a block spares it the start; see docs/performance.md for more of it."""
+    return Context(64, exact=False, stretch=600, ahead=ahead)
 
 
 def _norm(name: str, **options) -> layers.Layer:
