@@ -126,7 +126,7 @@ def test_damaged_manifest_beside(copied, text):
 def test_missing_file_and_unknown_name(tmp_path):
     fails(tmp_path / "nothing.onnx", "no such file")
     fails(tmp_path, "no such file")
-    with pytest.raises(UsageError, match="unknown model 'konv': name a file or one of conv"):
+    with pytest.raises(UsageError, match="unknown model 'konv': name a file or one of bands, conv"):
         load("konv")
 
 

@@ -39,7 +39,11 @@ def frozen(request, tmp_path):
     return freeze([tmp_path / "run"], request.param)
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int8-dynamic"])
+# A sum in another order can round to the half beside, a unit in its last place away.
+ALLOWED = {"float32": 1e-4, "float16": 2**-10, "int8": 1e-4, "int8-dynamic": 1e-4}
+
+
+@pytest.mark.parametrize("precision", list(ALLOWED))
 def test_every_network_in_every_precision(frozen, precision, web, tmp_path):
     manifest = frozen.manifest
     frames, spectrogram = manifest.window_frames or 40, manifest.spectrogram
@@ -50,7 +54,7 @@ def test_every_network_in_every_precision(frozen, precision, web, tmp_path):
     elif precision != "float32":
         graph = to_int8(graph, [mixture], dynamic=precision == "int8-dynamic")[0]
     save(graph, manifest, tmp_path / "file.onnx")
-    assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= 1e-4
+    assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= ALLOWED[precision]
 
 
 @pytest.mark.parametrize("name", BUNDLED)
