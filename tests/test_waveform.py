@@ -178,9 +178,10 @@ def test_equal_on_real_music(run, host, tmp_path, clips):
     (path,) = export([run], tmp_path, graph="waveform", frames=frames)
     separator = separator_of(Artifact(path))
     hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
+    # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
+    hops = 2000 if host.manifest.context_exact else host.manifest.block_frames
     for song in songs(clips, "test")[:3]:
-        # One block of the host's: where there are more, an LSTM's memory of the song before them differs.
-        mixture = song.read("mixture", frames=separator.manifest.samples or host.manifest.block_frames * hop)
+        mixture = song.read("mixture", frames=separator.manifest.samples or hops * hop)
         mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
         stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
         for target, expected in host.separate(mixture, song.rate).items():
