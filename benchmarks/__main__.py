@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import blocks, latency, peers, scores, scoring, separate, stream, tables, training
 from kerasep.errors import reporting
 from kerasep.files import check_writable
-from kerasep.zoo import DEFAULT
+from kerasep.hub import DEFAULT
 
 
 @reporting("benchmarks")

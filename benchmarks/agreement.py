@@ -13,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from kerasep.bsseval import METRICS, evaluate
-from kerasep.dataset import Song, songs
+from kerasep.datasets.musdb import Song, songs
+from kerasep.evaluation.bsseval import METRICS, evaluate
+from kerasep.evaluation.systems import Model, Oracle, System
 from kerasep.files import write_json
-from kerasep.systems import Model, Oracle, System
 
 TOLERANCE = 0.02  # dB
 PERTURBATION = 1e-9

@@ -8,10 +8,10 @@ import numpy as np
 
 from benchmarks.machine import describe
 from benchmarks.music import agreement
-from kerasep.dataset import songs
+from kerasep.datasets.musdb import songs
 from kerasep.files import write_json
-from kerasep.separator import Separator
-from kerasep.zoo import load
+from kerasep.hub import load
+from kerasep.inference.separator import Separator
 
 BLOCKS, CONTEXTS = (300, 600, 1500, 3000), (0, 16, 64, 128, 256)  # frames
 

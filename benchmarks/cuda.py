@@ -96,9 +96,9 @@ def measure(artifacts: list[Path], output: Path, provider: str) -> None:
     """Latency of all artifacts on a provider, and Open-Unmix's waveform graphs beside PyTorch's on the same device."""
     from benchmarks import latency
     from benchmarks.machine import describe
-    from kerasep.artifact import Artifact
     from kerasep.errors import KerasepError
     from kerasep.files import write_json
+    from kerasep.inference.artifact import Artifact
 
     result: dict[str, Any] = {"latency": latency.measure([str(path) for path in artifacts], only=provider)}
     graphs = {path: Artifact(path).manifest for path in artifacts if path.name.startswith("openunmix")}

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from benchmarks.latency_worker import BYTES, CPU, KERAS, SIZE
 from benchmarks.machine import describe
 from benchmarks.workers import worker
-from kerasep.artifact import Artifact, sha256
 from kerasep.errors import KerasepError
-from kerasep.manifest import Manifest
+from kerasep.hub import load
+from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.manifest import Manifest
 from kerasep.training.recipe import WEIGHTS, load_record
-from kerasep.zoo import load
 
 PROVIDERS = {
     ".onnx": ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"),

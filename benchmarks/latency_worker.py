@@ -20,10 +20,10 @@ import numpy as np
 
 from benchmarks.machine import megabytes
 from benchmarks.music import song
-from kerasep.artifact import Artifact
 from kerasep.errors import KerasepError
-from kerasep.manifest import INPUT, Manifest
-from kerasep.spectral import stft
+from kerasep.inference.artifact import Artifact
+from kerasep.inference.manifest import INPUT, Manifest
+from kerasep.signal.stft import stft
 
 SIZE = 1024  # of the matrices whose product says how fast this machine multiplies
 BYTES = 1 << 26  # copied to see how fast it copies
@@ -86,7 +86,7 @@ def opened(path: Path, provider: str, threads: int, batch: int) -> Opened:
 def _keras(run: Path, threads: int) -> Opened:
     import tensorflow as tf
 
-    from kerasep.conversion import freeze
+    from kerasep.conversion.convert import freeze
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = time.perf_counter()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kerasep import demo
+from kerasep.datasets import demo
 
 
 def song() -> np.ndarray:

@@ -22,7 +22,7 @@ from benchmarks.music import agreement, music
 from benchmarks.workers import worker
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import cache
-from kerasep.zoo import DEFAULT, load
+from kerasep.hub import DEFAULT, load
 
 SECONDS = 30  # of music
 TORCH = "torch==2.13.0"

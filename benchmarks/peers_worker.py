@@ -20,12 +20,13 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.machine import megabytes
-from kerasep.artifact import Artifact
-from kerasep.manifest import INPUT
-from kerasep.masking import magnitude_gains, wiener
-from kerasep.separator import Separator
-from kerasep.spectral import istft, stft
-from kerasep.zoo import load
+from kerasep.hub import load
+from kerasep.inference.artifact import Artifact
+from kerasep.inference.manifest import INPUT
+from kerasep.inference.separator import Separator
+from kerasep.signal.masks import magnitude_gains
+from kerasep.signal.stft import istft, stft
+from kerasep.signal.wiener import wiener
 
 WAYS: dict[str, Any] = {"no filter": {"wiener": 0}, "one iteration": {"wiener": 1}, "default": {}}
 

@@ -5,8 +5,8 @@ import statistics
 from typing import Any
 
 from benchmarks.committed import RESULTS, TARGETS, medians, numbers, published, result, table
-from kerasep.report import load_runs, paired
-from kerasep.zoo import BUNDLED
+from kerasep.evaluation.report import load_runs, paired
+from kerasep.hub import BUNDLED
 
 
 def scores() -> list[str]:

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kerasep.artifact import sha256
-from kerasep.evaluation import SUMMARY, evaluate_system
+from kerasep.evaluation.evaluate import SUMMARY, evaluate_system
+from kerasep.evaluation.report import write_report
+from kerasep.evaluation.systems import Mixture, Model, Oracle, System
 from kerasep.files import write_json
-from kerasep.report import write_report
-from kerasep.systems import Mixture, Model, Oracle, System
+from kerasep.inference.artifact import sha256
 from kerasep.training.recipe import WEIGHTS, load_record
 
 # What might make stems of the estimates; the best on the validation songs is the default of `conv`.
@@ -56,7 +56,7 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
     Args:
         tried: run folders with all targets, or packed files.
     """
-    from kerasep.conversion import pack  # needs TensorFlow, which what is measured elsewhere is measured without
+    from kerasep.conversion.convert import pack  # needs TensorFlow, which what is measured elsewhere is measured without
 
     found = json.loads(output.read_text()) if output.exists() else {}
     for path in tried:

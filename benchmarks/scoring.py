@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe
-from kerasep import demo
+from kerasep.datasets import demo
 
 # Each side in a process of its own: a peak of memory is a process'. The transforms and products of both may use every core.
 CHILD = """
@@ -26,7 +26,7 @@ for kind in ("references", "estimates"):
     block = stored[kind]
     signals[kind] = np.tile(block, (1, 1 + seconds * rate // block.shape[1], 1))[:, : seconds * rate]
 if side == "kerasep":
-    from kerasep.bsseval import evaluate
+    from kerasep.evaluation.bsseval import evaluate
     named = {kind: dict(zip(targets, values)) for kind, values in signals.items()}
     start = time.perf_counter()
     evaluate(named["references"], named["estimates"], rate)

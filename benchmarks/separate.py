@@ -17,12 +17,13 @@ import soundfile
 from benchmarks.latency_worker import rates
 from benchmarks.machine import describe
 from benchmarks.music import music
-from kerasep import demo
-from kerasep.artifact import sha256
-from kerasep.masking import apply, ratio_gains, wiener
-from kerasep.separator import Separator
-from kerasep.spectral import istft, stft
-from kerasep.zoo import load
+from kerasep.datasets import demo
+from kerasep.hub import load
+from kerasep.inference.artifact import sha256
+from kerasep.inference.separator import Separator
+from kerasep.signal.masks import apply, ratio_gains
+from kerasep.signal.stft import istft, stft
+from kerasep.signal.wiener import wiener
 
 SECONDS = 30  # of music for the parts
 REPETITIONS = 15

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe
-from kerasep import demo
-from kerasep.artifact import Artifact, sha256
+from kerasep.datasets import demo
 from kerasep.files import measured_so_far, replaced, write_json
-from kerasep.stream import StreamSeparator
+from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.stream import StreamSeparator
 
 SECONDS = 60
 WARM_UP = 5  # of them, that are not counted

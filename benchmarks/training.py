@@ -17,7 +17,7 @@ import soundfile
 from benchmarks.machine import describe
 from benchmarks.peers import environment
 from benchmarks.workers import shown, worker
-from kerasep.dataset import STEMS, Song, songs
+from kerasep.datasets.musdb import STEMS, Song, songs
 
 ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
 RECIPES = ("conv", "openunmix")

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.training import STEPS
-from kerasep.dataset import SOURCES, songs
-from kerasep.spectral import stft
+from kerasep.datasets.musdb import SOURCES, songs
+from kerasep.signal.stft import stft
 from kerasep.training import engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Transform

@@ -7,9 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from export.exporting import FORMATS, PRECISIONS, export
+from export.pipeline import FORMATS, PRECISIONS, export
 from kerasep.errors import UsageError, reporting
-from kerasep.manifest import GRAPHS
+from kerasep.inference.manifest import GRAPHS
 
 
 @reporting("export")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from kerasep import demo
-from kerasep.dataset import SOURCES, SUMS, Song, songs
+from kerasep.datasets import demo
+from kerasep.datasets.musdb import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError
-from kerasep.manifest import Manifest
-from kerasep.spectral import stft
-from kerasep.windows import cut
+from kerasep.inference.manifest import Manifest
+from kerasep.inference.windows import cut
+from kerasep.signal.stft import stft
 
 SECONDS = 10  # from the middle of each song
 CALIBRATION = 8  # training songs that int8 is calibrated on

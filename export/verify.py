@@ -24,15 +24,15 @@ from onnx import ModelProto
 from tqdm import tqdm
 
 from export.clips import Clip, fitted, magnitudes, to_verify
-from export.half import as_hardware
-from export.lite import operators as operators_of_tflite
-from kerasep.artifact import Artifact, beside, sha256
-from kerasep.bsseval import frame_sdr
-from kerasep.conversion import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
+from export.onnx.float16 import as_hardware
+from export.tflite.convert import operators as operators_of_tflite
+from kerasep.conversion.convert import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
 from kerasep.errors import KerasepError, UsageError, reporting
-from kerasep.manifest import Manifest
+from kerasep.evaluation.bsseval import frame_sdr
+from kerasep.inference.artifact import Artifact, beside, sha256
+from kerasep.inference.manifest import Manifest
+from kerasep.inference.waveform import separator_of
 from kerasep.training.recipe import WEIGHTS
-from kerasep.waveform import separator_of
 
 Stems = dict[str, np.ndarray]
 

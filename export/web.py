@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from kerasep.artifact import Artifact, sha256
 from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.files import write_json
-from kerasep.usage import described
+from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.usage import described
 
 SCRIPT = Path(__file__).with_suffix(".mjs")
 PAGE = Path(__file__).parent / "examples" / "web"
@@ -42,7 +42,7 @@ def compare(artifact: Artifact, mixture: np.ndarray, package: Path) -> dict[str,
     node = shutil.which("node")
     if node is None or not (package / "dist").is_dir():
         raise KerasepError(f"{package}: needs Node and onnxruntime-web there: npm install onnxruntime-web")
-    from kerasep.conversion import relative_error  # TensorFlow, which a page does without
+    from kerasep.conversion.convert import relative_error  # TensorFlow, which a page does without
 
     expected = artifact.run(mixture)
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:

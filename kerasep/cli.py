@@ -19,14 +19,14 @@ import soundfile
 from tqdm import tqdm
 
 import kerasep
-from kerasep.audio import open_audio
 from kerasep.errors import KerasepError, UsageError, reporting
-from kerasep.manifest import MASKS, Manifest
-from kerasep.separator import BlockSeparator
-from kerasep.stream import StreamSeparator
-from kerasep.usage import described
-from kerasep.waveform import separator_of
-from kerasep.zoo import DEFAULT, load, summaries
+from kerasep.hub import DEFAULT, load, summaries
+from kerasep.inference.manifest import MASKS, Manifest
+from kerasep.inference.separator import BlockSeparator
+from kerasep.inference.stream import StreamSeparator
+from kerasep.inference.usage import described
+from kerasep.inference.waveform import separator_of
+from kerasep.signal.audio import open_audio
 
 
 @reporting("kerasep")
@@ -160,10 +160,10 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    from kerasep import systems
-    from kerasep.dataset import SOURCES
-    from kerasep.evaluation import evaluate_system
-    from kerasep.report import write_report
+    from kerasep.datasets.musdb import SOURCES
+    from kerasep.evaluation import systems
+    from kerasep.evaluation.evaluate import evaluate_system
+    from kerasep.evaluation.report import write_report
 
     chosen = tuple(arguments.targets) if arguments.targets else None
     targets = chosen or SOURCES
@@ -197,7 +197,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from kerasep.report import write_report
+    from kerasep.evaluation.report import write_report
 
     write_report(arguments.scores, arguments.output)
     print(arguments.output / "report.md")
@@ -263,7 +263,7 @@ def _write_imported(imported, arguments: argparse.Namespace) -> int:
 
 def pack(arguments: argparse.Namespace) -> int:
     _quiet_tensorflow()
-    from kerasep.conversion import pack
+    from kerasep.conversion.convert import pack
 
     manifest = pack(arguments.runs, arguments.output, arguments.licence, arguments.mask, arguments.exponent, arguments.wiener)
     _print_packed(arguments.output, manifest)

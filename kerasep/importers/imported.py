@@ -12,7 +12,7 @@ import numpy as np
 import kerasep
 from kerasep.errors import KerasepError
 from kerasep.files import replacing, write_json
-from kerasep.manifest import Manifest
+from kerasep.inference.manifest import Manifest
 from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
 
 
@@ -55,8 +55,8 @@ class Imported:
         write_json(run / RECORD, record)
 
     def write_artifact(self, output: Path) -> Manifest:
-        """Convert to an ONNX file, see `kerasep.conversion.pack`."""
-        from kerasep.conversion import pack
+        """Convert to an ONNX file, see `kerasep.conversion.convert.pack`."""
+        from kerasep.conversion.convert import pack
 
         with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
             self.write_run(Path(folder) / "run")

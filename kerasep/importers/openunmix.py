@@ -14,12 +14,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasep.artifact import sha256
 from kerasep.errors import KerasepError, first_line
 from kerasep.importers.imported import Imported, check_finite
+from kerasep.inference.artifact import sha256
 from kerasep.models import build
 from kerasep.models.openunmix import seen_bins
-from kerasep.spectral import Spectrogram
+from kerasep.signal.stft import Spectrogram
 from kerasep.training.recipe import RECIPES
 
 FILE = re.compile(r"([A-Za-z]\w*?)(?:[-_]([0-9a-f]{8}))?\.pth")

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kerasep.artifact import sha256
 from kerasep.errors import KerasepError, first_line
 from kerasep.importers.imported import Imported, check_finite
+from kerasep.inference.artifact import sha256
 from kerasep.models import build
 from kerasep.models.spleeter import FILTERS
 from kerasep.training.recipe import RECIPES

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import keras
 
 from kerasep.models import bands, conv, deepconvsep, openunmix, spleeter
-from kerasep.models.context import Context
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 
 class Network(NamedTuple):
@@ -24,7 +24,7 @@ class Network(NamedTuple):
     """
 
     build: Callable[..., keras.Model]
-    context: Callable[..., Context]
+    context: Callable[..., ReceptiveField]
     joint: bool = False
     fold: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
     step: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
@@ -100,7 +100,7 @@ def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras
     return keras.Model(mixture, {target: part(mixture) for target, part in named.items()}, name=network)
 
 
-def context(network: str, options: dict[str, Any]) -> Context:
+def context(network: str, options: dict[str, Any]) -> ReceptiveField:
     """What a network built with these options needs around a frame. Raises ValueError on an unknown name."""
     return _find(network).context(**options)
 

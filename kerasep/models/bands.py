@@ -16,9 +16,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kerasep.models.context import Context
 from kerasep.models.lstm import SharedLSTM
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 Layout = tuple[tuple[int, int], ...]
 
@@ -119,9 +119,9 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
     return keras.Model(inputs, dict(zip(network.output, masks, strict=True)) | outputs, name="bands")
 
 
-def context(ahead: int = AHEAD, **_) -> Context:
+def context(ahead: int = AHEAD, **_) -> ReceptiveField:
     """An LSTM remembers without a limit: so much before a block spares it the start; see docs/performance.md for more of it."""
-    return Context(64, exact=False, stretch=600, ahead=ahead)
+    return ReceptiveField(64, exact=False, stretch=600, ahead=ahead)
 
 
 def _norm(name: str, **options) -> layers.Layer:

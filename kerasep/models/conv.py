@@ -20,9 +20,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kerasep.models.context import Context
 from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose, dense
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 TAPS = 15
 EPSILON = 1e-5
@@ -169,9 +169,9 @@ def _window(x, name: str):
     return ops.concatenate([state, x[:, None]], axis=1), state
 
 
-def context(padding: str = "valid", **_) -> Context:
+def context(padding: str = "valid", **_) -> ReceptiveField:
     """Two horizontal convolutions reach 7 frames to either side each, or 14 to one."""
     reach = TAPS - 1
     if padding == "causal":
-        return Context(2 * reach)
-    return Context(reach, minimum=TAPS if padding == "valid" else 1, ahead=reach)
+        return ReceptiveField(2 * reach)
+    return ReceptiveField(reach, minimum=TAPS if padding == "valid" else 1, ahead=reach)

@@ -19,9 +19,9 @@ decoded from the branch of the bass, is `published`; by default each target has 
 import keras
 from keras import layers, ops
 
-from kerasep.models.context import Context
 from kerasep.models.layers import Bias, Shares, TiedHorizontalConv, TiedVerticalConv
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 TAPS = 15
 STEP = 5  # frames from window to window (table 5-2: a time context of 30 frames with an overlap of 25)
@@ -79,6 +79,6 @@ def deepconvsep(
     return keras.Model(mixture, outputs, name="deepconvsep")
 
 
-def context(frames: int = 30, **_) -> Context:
+def context(frames: int = 30, **_) -> ReceptiveField:
     """All windows that a frame is in."""
-    return Context(frames - STEP, window=frames, step=STEP)
+    return ReceptiveField(frames - STEP, window=frames, step=STEP)

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kerasep.models.context import Context
 from kerasep.models.layers import Rescale, Standardise, dense
 from kerasep.models.lstm import BidirectionalLSTM
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 BANDWIDTH = 16000  # Hz
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's batch normalisation; its momentum of 0.1 is Keras' 0.9
@@ -152,6 +152,6 @@ def _mask(network: keras.Model, mixture, recur: Callable):
     return layers.Reshape((-1, bins, channels))(x)
 
 
-def context(**_) -> Context:
+def context(**_) -> ReceptiveField:
     """An LSTM remembers without a limit. How much a block needs around it was measured: docs/performance.md, "Blocks"."""
-    return Context(128, exact=False, stretch=1500)
+    return ReceptiveField(128, exact=False, stretch=1500)

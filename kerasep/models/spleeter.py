@@ -21,8 +21,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from kerasep.models.context import Context
-from kerasep.spectral import Spectrogram
+from kerasep.models.receptive_field import ReceptiveField
+from kerasep.signal.stft import Spectrogram
 
 FILTERS = (16, 32, 64, 128, 256, 512)
 EPSILON, MOMENTUM = 1e-3, 0.99  # Keras' own, which these networks were trained with
@@ -72,9 +72,9 @@ def spleeter(
     return keras.Model(mixture, outputs, name="spleeter")
 
 
-def context(frames: int = 512, **_) -> Context:
+def context(frames: int = 512, **_) -> ReceptiveField:
     """None: windows stand side by side, as in the original."""
-    return Context(0, window=frames, step=frames)
+    return ReceptiveField(0, window=frames, step=frames)
 
 
 def _unet(name: str, shape: tuple[int, int, int], filters: Sequence[int], elu: bool) -> keras.Model:

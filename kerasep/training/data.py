@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import soxr
 
-from kerasep.dataset import SOURCES, Song
+from kerasep.datasets.musdb import SOURCES, Song
 from kerasep.errors import KerasepError
-from kerasep.spectral import stft_blocks
+from kerasep.signal.stft import stft_blocks
 from kerasep.training.recipe import Recipe
 
 Batch = dict[str, np.ndarray]

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasep.dataset import SOURCES
-from kerasep.spectral import Spectrogram, window
+from kerasep.datasets.musdb import SOURCES
+from kerasep.signal.stft import Spectrogram, window
 from kerasep.training.losses import StemsLoss
 
 GROUP = 4  # examples transformed at a time: as fast as all at once, in a gigabyte less for a batch of `conv`

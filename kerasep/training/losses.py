@@ -9,7 +9,7 @@ from itertools import combinations
 import keras
 from keras import ops
 
-from kerasep.dataset import SOURCES
+from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError
 
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from kerasep.dataset import SOURCES
+from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError, UsageError
-from kerasep.spectral import Spectrogram
+from kerasep.signal.stft import Spectrogram
 
 RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
 CHOICES = {

@@ -25,7 +25,7 @@ import keras
 import numpy as np
 
 import kerasep
-from kerasep.dataset import Song, songs
+from kerasep.datasets.musdb import Song, songs
 from kerasep.errors import KerasepError, first_line
 from kerasep.files import replacing, write_json
 from kerasep.models import build, context

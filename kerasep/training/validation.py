@@ -6,10 +6,10 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from kerasep import masking
-from kerasep.dataset import Song
+from kerasep.datasets.musdb import Song
 from kerasep.models import context
 from kerasep.models.layers import Standardise
+from kerasep.signal import masks
 from kerasep.training.data import whole_song
 from kerasep.training.losses import LOSSES
 from kerasep.training.recipe import Recipe
@@ -43,7 +43,7 @@ def energy_explained(
             estimates = forward(filled.reshape(-1, window or frames, *filled.shape[1:]))
             given = {target: estimates[target].reshape(filled.shape)[: len(mixture)] for target in targets}
             if in_phase:
-                given = masking.apply(masking.magnitude_gains(given, mixture), block["mixture"])
+                given = masks.apply(masks.magnitude_gains(given, mixture), block["mixture"])
             for index, target in enumerate(targets):
                 reference = block[target] if in_phase else np.abs(block[target])
                 energy[index, number] += np.sum(np.square(np.abs(reference)), dtype=np.float64)

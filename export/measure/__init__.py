@@ -1,0 +1,1 @@
+"""Measurements of exported files, for docs/export.md."""

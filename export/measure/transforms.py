@@ -1,0 +1,85 @@
+"""Waveform graphs beside the same networks' spectrogram graphs with their transform in NumPy: time and agreement.
+
+python -m export.measure.transforms --graphs conv.onnx conv-waveform.onnx --graphs ... -o docs/results/waveform.json
+"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.measure.timing import in_turns, surroundings
+from export.waveform.factored import Plan
+from kerasep.datasets import demo
+from kerasep.errors import UsageError, reporting
+from kerasep.files import measured_so_far, replaced, write_json
+from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.manifest import INPUT
+from kerasep.inference.separator import Separator
+
+SECONDS = 10  # at a time, of a graph that takes any number of samples
+
+
+def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
+    """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and add all times."""
+    result = measured_so_far(output, {**surroundings(), "graphs": []})
+    for host, waveform in pairs:
+        result["graphs"] = replaced(result["graphs"], _graph(host, waveform))
+        write_json(output, result)
+
+
+def _graph(host: Path, waveform: Path) -> dict[str, Any]:
+    separator, artifact = Separator(Artifact(host)), Artifact(waveform)
+    if artifact.manifest.graph != "waveform":
+        raise UsageError(f"{waveform}: not a waveform graph: name the other one first")
+    manifest, spectrogram = artifact.manifest, artifact.manifest.spectrogram
+    samples = manifest.samples or SECONDS * spectrogram.rate // spectrogram.hop * spectrogram.hop
+    music = np.resize(np.sum(list(demo.render().values()), axis=0), (samples, 2))
+    music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
+    mixture = np.ascontiguousarray(music.T)[None]
+    stems, whole = artifact.runtime.run({INPUT: mixture}), separator.separate(music, spectrogram.rate)
+    agreement = min(_decibels(whole[target], stems[target][0].T) for target in manifest.targets)
+    times = in_turns(
+        {
+            "host": lambda: separator.separate(music, spectrogram.rate),
+            "waveform": lambda: artifact.runtime.run({INPUT: mixture}),
+        }
+    )
+    ratio = statistics.median(times["waveform"]) / statistics.median(times["host"])
+    print(f"{waveform.name}: {ratio:.2f} x the time of {host.name}, {agreement:.0f} dB")
+    transform = Plan(spectrogram).per_second() * spectrogram.channels
+    return {
+        "name": manifest.name,
+        "format": waveform.suffix[1:],
+        "sha256": {"host": sha256(host), "waveform": sha256(waveform)},
+        "bytes": waveform.stat().st_size,
+        "seconds_of_audio": samples / spectrogram.rate,
+        "agreement_db": agreement,
+        "multiply_adds_per_second": {
+            "transform": transform,
+            "network": separator.manifest.multiply_adds,
+            "inverse": transform * len(manifest.targets),
+        },
+        "samples": times,
+    }
+
+
+def _decibels(expected: np.ndarray, found: np.ndarray) -> float:
+    error = np.sum(np.square(expected - found, dtype=np.float64))
+    return float(10 * np.log10(np.sum(np.square(expected, dtype=np.float64)) / max(error, 1e-30)))
+
+
+@reporting("export.measure.transforms")
+def main() -> None:
+    parser = argparse.ArgumentParser("python -m export.measure.transforms", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--graphs", nargs=2, action="append", type=Path, required=True, metavar=("SPECTROGRAM", "WAVEFORM"))
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+    given = parser.parse_args()
+    measure(given.graphs, given.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

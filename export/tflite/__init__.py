@@ -1,0 +1,1 @@
+"""Keras networks to TFLite, and TFLite graphs in fewer bits."""

@@ -1,0 +1,1 @@
+"""The transform, masks and filter as a graph around a network."""

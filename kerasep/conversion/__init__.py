@@ -1,0 +1,1 @@
+"""Trained runs to one verified ONNX file."""

@@ -1,0 +1,1 @@
+"""Music with its stems: MUSDB18 on disk, and a song rendered here."""

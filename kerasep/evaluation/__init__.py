@@ -1,0 +1,1 @@
+"""Objective scores of anything that gives stems."""

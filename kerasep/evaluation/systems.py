@@ -1,0 +1,174 @@
+"""What can be scored: a model, a folder of somebody's estimates, an oracle, or the mixture itself.
+
+A system is a small value that can be sent to another process; it gives the stems of a song when asked.
+"""
+
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from kerasep.datasets.musdb import SOURCES, Song
+from kerasep.errors import KerasepError
+from kerasep.hub import load
+from kerasep.inference.artifact import sha256
+from kerasep.inference.separator import BlockSeparator
+from kerasep.inference.waveform import separator_of
+from kerasep.signal.audio import read
+from kerasep.signal.masks import binary_gains, magnitude_gains, ratio_gains
+from kerasep.signal.stft import Spectrogram, istft, stft
+from kerasep.signal.wiener import wiener
+
+
+class System(Protocol):
+    """Attributes: name, for tables; targets, what it separates."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def targets(self) -> tuple[str, ...]: ...
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides its scores, as JSON values."""
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """A model's manifest, nothing for what has none."""
+        ...
+
+    def stems(self, song: Song) -> dict[str, np.ndarray]:
+        """Estimated stems of a song, each float32 (samples, channels)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Model:
+    """A separator with its mask and filter; None stands for the manifest's own choice."""
+
+    model: str
+    chosen: tuple[str, ...] | None = None
+    mask: str | None = None
+    exponent: float | None = None
+    wiener: int | None = None
+    residual: bool = False
+
+    @property
+    def name(self) -> str:
+        return self._separator().manifest.name
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return self._separator().targets
+
+    def settings(self) -> dict[str, Any]:
+        separator = self._separator()
+        return {
+            "model_sha256": sha256(separator.artifact.path),
+            "mask": separator.mask,
+            "exponent": separator.exponent,
+            "wiener": separator.wiener,
+            **({"residual": True} if self.residual else {}),
+        }
+
+    def manifest(self) -> dict[str, Any]:
+        return self._separator().manifest.to_json()
+
+    def stems(self, song: Song) -> dict[str, np.ndarray]:
+        return self._separator().separate(song.read("mixture", frames=song.frames), song.rate)
+
+    def _separator(self) -> BlockSeparator:
+        return _opened(self)
+
+
+@lru_cache(maxsize=1)
+def _opened(model: Model) -> BlockSeparator:
+    """The separator, opened once in each process."""
+    choices = {"mask": model.mask, "exponent": model.exponent, "wiener": model.wiener, "residual": model.residual}
+    return separator_of(load(model.model), model.chosen, **choices)
+
+
+class _WithoutManifest:
+    def manifest(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Estimates(_WithoutManifest):
+    """Stems that any program wrote: FOLDER/<song>/<target>.wav, or FOLDER/<subset>/<song>/<target>.wav as museval has it."""
+
+    folder: Path
+    targets: tuple[str, ...] = SOURCES
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def settings(self) -> dict[str, Any]:
+        return {"folder": self.folder.name}
+
+    def stems(self, song: Song) -> dict[str, np.ndarray]:
+        places = [place for place in (self.folder, *self.folder.glob("*/")) if (place / song.name).is_dir()]
+        if not places:
+            raise KerasepError(f"{self.folder / song.name}: no such folder: estimates of this song are missing")
+        stems = {}
+        for target in self.targets:
+            samples, rate = read(places[0] / song.name / f"{target}.wav")
+            if rate != song.rate:
+                raise KerasepError(f"{places[0] / song.name / target}.wav: has {rate} Hz, the reference {song.rate}")
+            stems[target] = samples
+        return stems
+
+
+@dataclass(frozen=True)
+class Oracle(_WithoutManifest):
+    """The best that masks or the Wiener filter could do: they are given the true stems' magnitudes.
+
+    Attributes:
+        kind: "irm" (ratio mask), "ibm" (binary mask) or "mwf" (multichannel Wiener filter, one iteration).
+        exponent: of the ratio mask.
+        spectrogram: in which they are taken.
+    """
+
+    kind: str
+    exponent: float = 1.0
+    targets: tuple[str, ...] = SOURCES
+    spectrogram: Spectrogram = field(default_factory=Spectrogram)
+
+    @property
+    def name(self) -> str:
+        return f"oracle {self.kind}"
+
+    def settings(self) -> dict[str, Any]:
+        return {"exponent": self.exponent, "spectrogram": asdict(self.spectrogram)}
+
+    def stems(self, song: Song) -> dict[str, np.ndarray]:
+        mixture = stft(song.read("mixture", frames=song.frames), self.spectrogram)
+        true = {t: np.abs(stft(song.read(t, frames=song.frames), self.spectrogram)) for t in self.targets}
+        if self.kind == "irm":
+            gains = ratio_gains(true, self.exponent)
+        elif self.kind == "ibm":
+            gains = binary_gains(true)
+        else:
+            gains = magnitude_gains(true, np.abs(mixture))
+        spectra = wiener(gains, mixture, iterations=int(self.kind == "mwf"))
+        return {t: istft(s, self.spectrogram, song.frames) for t, s in spectra.items()}
+
+
+@dataclass(frozen=True)
+class Mixture(_WithoutManifest):
+    """The floor: the mixture shared out evenly."""
+
+    targets: tuple[str, ...] = SOURCES
+
+    @property
+    def name(self) -> str:
+        return f"mixture / {len(self.targets)}"
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def stems(self, song: Song) -> dict[str, np.ndarray]:
+        return dict.fromkeys(self.targets, song.read("mixture", frames=song.frames) / len(self.targets))

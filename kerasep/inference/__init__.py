@@ -1,0 +1,1 @@
+"""From a file on disk to stems: manifests, runtimes, chunking, separators."""

@@ -1,0 +1,1 @@
+"""Waveforms, spectra and masks, in NumPy and SciPy alone."""

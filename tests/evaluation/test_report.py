@@ -1,0 +1,110 @@
+"""Reports against scores made by hand, and the thesis' own figures."""
+
+import csv
+import json
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from kerasep.cli import main
+from kerasep.errors import KerasepError
+from kerasep.evaluation import report
+
+SONGS = ("Al James - Schoolboy Facination", "M.E.R.C. Music - Knockout", "Unknown - Song")
+
+
+def write_scores(folder, system: str, sdr: dict[str, list[float]]):
+    folder.mkdir()
+    with (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["track", "target", "SDR", "SIR", "SDR_whole", "SIR_whole"])
+        for target, values in sdr.items():
+            for song, value in zip(SONGS, values, strict=True):
+                writer.writerow([song, target, value, 2 * value, value, 2 * value])
+    summary = {"system": system, "settings": {"mask": "ratio"}, "subset": "test", "songs": 3}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return [
+        write_scores(tmp_path / "a", "A", {"vocals": [1, 2, 9], "drums": [4, 5, math.nan]}),
+        write_scores(tmp_path / "b", "B", {"vocals": [2, 3, 10], "drums": [3, 4, 5]}),
+    ]
+
+
+def cells(lines: list[str], *start: str) -> list[str]:
+    """The cells of the one row that starts so."""
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    (found,) = [row for row in rows if row[: len(start)] == list(start)]
+    return found[len(start) :]
+
+
+def test_medians(folders):
+    lines = report.medians(report.load_runs(folders))
+    assert cells(lines, "A", "vocals") == ["2.00", "4.00", "3"]
+    assert cells(lines, "A", "drums") == ["4.50", "9.00", "2"]  # without the song that is not defined
+
+
+def test_paired_differences(folders):
+    runs = report.load_runs(folders)
+    assert list(report.differences(*runs, "vocals").values()) == [1, 1, 1]
+    assert list(report.differences(*runs, "drums").values()) == [-1, -1]
+    assert cells(report.paired(runs), "B − A", "vocals") == ["+1.00", "+1.00 to +1.00", "3", "better"]
+    assert cells(report.paired(runs), "B − A", "drums")[-1] == "worse"
+    assert cells(report.paired(runs), "B − A", "all, averaged") == ["+0.00", "+0.00 to +0.00", "2", "not told apart"]
+
+
+def test_bootstrap_interval_is_that_of_the_mean():
+    values = np.random.default_rng(0).normal(1, 2, size=400)
+    low, high = report.interval(values)
+    half = 1.96 * values.std() / 20
+    assert (low, high) == (pytest.approx(values.mean() - half, abs=0.03), pytest.approx(values.mean() + half, abs=0.03))
+    assert report.interval(values) == (low, high)
+
+
+def test_genres_are_merged_as_in_the_thesis(folders):
+    lines = report.by_genre(report.load_runs(folders))
+    assert lines[0] == "| system | target | Pop/Rock | Reggae/Rap |"  # and no column for a song without a genre
+    assert cells(lines, "A", "vocals") == ["1.00 (1)", "2.00 (1)"], lines
+    assert cells(lines, "its own network, thesis", "vocals") == ["3.97", "3.10"]
+
+
+def test_the_leaderboard_is_sorted(folders):
+    lines = report.leaderboard(report.load_runs(folders))[2:]
+    assert cells(lines, "Open-Unmix, thesis") == ["5.45", "5.98", "5.45", "4.92"]
+    means = [float(line.split("|")[2]) for line in lines if "–" not in line.split("|")[2]]
+    assert means == sorted(means, reverse=True)
+    assert cells(lines, "**A**")[0] == "–"  # it has no bass
+
+
+def test_the_thesis_songs_give_the_thesis_medians():
+    printed = {row["target"]: float(row["SDR"]) for row in report._data("thesis_medians.csv") if row["model"] == "conv"}
+    own = report.thesis_runs()[2]
+    for target, value in printed.items():
+        assert len(own.values(target, "SDR")) == 50
+        assert statistics.median(own.values(target, "SDR")) == pytest.approx(value, abs=0.02)
+
+
+def test_a_report_from_the_command_line(folders, tmp_path, capsys):
+    assert main(["report", *map(str, folders), "-o", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    for title in ("Medians over songs", "Paired differences", "By genre", "Leaderboard", "Song by song"):
+        assert f"## {title}" in text
+    for name in ("scores.png", "place.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+        assert f"({name})" in text
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.md")
+
+
+def test_the_same_system_twice_is_told_apart(folders, tmp_path):
+    again = write_scores(tmp_path / "again", "A", {"vocals": [1, 2, 3]})
+    assert [run.name for run in report.load_runs([folders[0], again])] == ["A (a)", "A (again)"]
+
+
+def test_a_folder_without_scores(tmp_path):
+    with pytest.raises(KerasepError, match="holds no finished scores"):
+        report.load_runs([tmp_path])

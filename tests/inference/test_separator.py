@@ -1,0 +1,118 @@
+"""Waveform in, stems out: lengths, rates, channels, and blocks that leave no trace."""
+
+import numpy as np
+import pytest
+import soxr
+from conftest import agreement
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kerasep.errors import KerasepError, UsageError
+from kerasep.inference.artifact import Artifact
+from kerasep.inference.separator import Separator
+from kerasep.signal.masks import ratio_gains
+from kerasep.signal.stft import istft, stft
+from kerasep.signal.wiener import wiener
+
+
+@pytest.fixture(scope="module")
+def artifact(packed) -> Artifact:
+    return Artifact(packed)
+
+
+def noise(samples: int, channels: int = 2) -> np.ndarray:
+    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+
+
+def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[str, np.ndarray]:
+    """The same in one piece: one transform, one run of the network, the filter on its grid, one inverse."""
+    spectrogram = artifact.manifest.spectrogram
+    spectrum = stft(audio, spectrogram)
+    stems = wiener(ratio_gains(artifact.predict(np.abs(spectrum))), spectrum, iterations)
+    return {t: istft(stem, spectrogram, len(audio)) for t, stem in stems.items()}
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("samples", [1, 63, 19200, 19300, 100_000])  # within a block, at its edge, over several
+def test_blocks_leave_no_trace(artifact, samples, iterations):
+    audio = noise(samples)
+    expected = unblocked(artifact, audio, iterations)
+    for target, stem in Separator(artifact, wiener=iterations).separate(audio, 44100).items():
+        assert stem.shape == audio.shape
+        assert agreement(expected[target], stem) >= 60
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_pieces_do_not_matter(artifact, data):
+    audio = noise(data.draw(st.integers(1, 60_000)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(audio)), max_size=4)))
+    rate = data.draw(st.sampled_from([8000, 44100, 48000]))
+    separator = Separator(artifact)
+    pieces = list(separator.blocks(np.split(audio, cuts), rate, 2))
+    for target, stem in separator.separate(audio, rate).items():
+        assert np.allclose(np.concatenate([piece[target] for piece in pieces]), stem, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 2), (777, 2), (50_001,), (50_001, 1), (50_001, 2)])
+def test_any_rate_and_channels_in_the_same_out(artifact, rate, shape):
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+    stems = Separator(artifact).separate(audio, rate)
+    assert set(stems) == {"vocals", "drums"}
+    assert all(stem.shape == shape and stem.dtype == np.float32 for stem in stems.values())
+
+
+@pytest.mark.parametrize("rate", [44100, 48000])
+def test_stems_add_up_to_the_mixture(artifact, mixture, rate):
+    audio = soxr.resample(soxr.resample(mixture, 44100, 32000), 32000, rate)  # nothing above what any of the rates holds
+    for mask in ("ratio", "binary"):
+        stems = Separator(artifact, mask=mask).separate(audio, rate)
+        assert agreement(audio, sum(stems.values())) > (120 if rate == 44100 else 50)
+    stems = Separator(artifact, wiener=1).separate(audio, rate)
+    assert agreement(audio, sum(stems.values())) > 40
+
+
+def test_mono_is_two_equal_channels(artifact, mixture):
+    mono = mixture[:, 0]
+    both = Separator(artifact).separate(np.stack([mono, mono], axis=1), 44100)
+    for target, stem in Separator(artifact).separate(mono, 44100).items():
+        assert np.allclose(stem, both[target].mean(axis=1), atol=1e-7)
+
+
+def test_silence(artifact):
+    for iterations in (0, 1):
+        stems = Separator(artifact, wiener=iterations).separate(np.zeros((30_000, 2), np.float32), 44100)
+        assert all(not stem.any() for stem in stems.values())
+
+
+def test_some_targets_are_the_same_as_in_all(artifact, mixture):
+    for choice in ({}, {"mask": "none"}, {"mask": "none", "wiener": 1}):
+        every = Separator(artifact, **choice).separate(mixture, 44100)
+        some = Separator(artifact, targets=["drums", "drums"], **choice).separate(mixture, 44100)
+        assert list(some) == ["drums"]
+        assert np.allclose(some["drums"], every["drums"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choice", "match"),
+    [
+        ({"targets": ["piano"]}, "unknown target 'piano': small has vocals, drums"),
+        ({"mask": "hard"}, "unknown mask 'hard'"),
+        ({"exponent": 0}, "exponent"),
+        ({"exponent": float("nan")}, "exponent"),
+        ({"wiener": -1}, "iterations"),
+    ],
+)
+def test_wrong_choices(artifact, choice, match):
+    with pytest.raises(UsageError, match=match):
+        Separator(artifact, **choice)
+
+
+@pytest.mark.parametrize(
+    "audio",
+    [np.zeros((0, 2)), np.zeros((100, 6)), np.zeros((2, 2, 2)), np.float32(1), np.array([[0, np.nan]]), np.array([np.inf])],
+)
+def test_wrong_audio(artifact, audio):
+    with pytest.raises(KerasepError, match="audio"):
+        Separator(artifact).separate(audio, 44100)

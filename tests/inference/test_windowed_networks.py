@@ -1,0 +1,89 @@
+"""DeepConvSep and Spleeter, which take windows, go all the way: trained, packed, separating block by block, scored."""
+
+import numpy as np
+import pytest
+from conftest import agreement
+
+from kerasep.cli import main
+from kerasep.conversion.convert import pack
+from kerasep.datasets.musdb import SOURCES
+from kerasep.errors import KerasepError
+from kerasep.inference.artifact import Artifact
+from kerasep.inference.separator import Separator
+from kerasep.signal.masks import magnitude_gains, ratio_gains
+from kerasep.signal.stft import istft, stft
+from kerasep.signal.wiener import wiener
+from kerasep.training.recipe import RECIPES
+from kerasep.training.trainer import train
+
+SMALL = {
+    "deepconvsep": ["spectrogram.hop=128", 'options={"filters": 5, "hidden": 7}', f"seconds={(29 * 128 + 256) / 44100}"],
+    "spleeter": [
+        "spectrogram.hop=64",
+        'options={"filters": [2, 3], "bins": 64, "frames": 32}',
+        f"seconds={(31 * 64 + 256) / 44100}",
+    ],
+}
+SHORT = ["spectrogram.fft=256", "batch=2", "steps=2", "jit=false", *(f"epochs.{source}=1" for source in SOURCES)]
+
+
+@pytest.fixture(scope="module", params=list(SMALL))
+def artifact(request, hq_root, tmp_path_factory) -> Artifact:
+    folder = tmp_path_factory.mktemp(request.param)
+    recipe = RECIPES[request.param].override([*SMALL[request.param], *SHORT])
+    record = train(recipe, SOURCES, [hq_root], folder / "run")
+    assert np.isfinite(record["epochs"][0]["loss"]) and set(record["best"]["targets"]) == set(SOURCES)
+    pack([folder / "run"], folder / f"{request.param}.onnx")
+    return Artifact(folder / f"{request.param}.onnx")
+
+
+@pytest.mark.parametrize("samples", [1, 5000, 45_000, 120_000])
+@pytest.mark.parametrize("mask", ["none", "ratio"])
+def test_blocks_leave_no_trace(artifact, samples, mask):
+    manifest = artifact.manifest
+    spectrogram = manifest.spectrogram
+    audio = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, spectrogram.channels)).astype(np.float32)
+    spectrum = stft(audio, spectrogram)
+    estimates = artifact.predict(np.abs(spectrum))
+    gains = ratio_gains(estimates) if mask == "ratio" else magnitude_gains(estimates, np.abs(spectrum))
+    expected = wiener(gains, spectrum, 1, manifest.filter_frames)
+    for target, stem in Separator(artifact, mask=mask, wiener=1).separate(audio, spectrogram.rate).items():
+        assert agreement(istft(expected[target], spectrogram, samples), stem) > 60
+
+
+@pytest.mark.parametrize("shape", [(1,), (30_001, 2), (30_001, 1)])
+def test_any_channels_in_the_same_out(artifact, shape):
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
+    for rate in (44100, 48000):
+        assert all(stem.shape == shape for stem in Separator(artifact).separate(audio, rate).values())
+
+
+def test_it_is_scored(artifact, hq_root, tmp_path, capsys):
+    command = ["evaluate", "--model", str(artifact.path), "--root", str(hq_root), "--metrics", "sdr", "-o", str(tmp_path)]
+    assert main(command) == 0
+    assert "medians of 1 songs" in capsys.readouterr().out
+
+
+def test_examples_must_be_windows(hq_root, tmp_path):
+    recipe = RECIPES["deepconvsep"].override(["seconds=1"])
+    with pytest.raises(KerasepError, match=r"takes 30: add --set seconds=0\.35990"):
+        train(recipe, SOURCES, [hq_root], tmp_path / "run")
+    with pytest.raises(KerasepError, match=r"set spectrogram\.channels to 1"):
+        train(RECIPES["deepconvsep"].override(["spectrogram.channels=2"]), SOURCES, [hq_root], tmp_path / "run")
+    with pytest.raises(KerasepError, match="too short for conv"):
+        train(RECIPES["conv"].override(["seconds=0.1"]), ("vocals",), [hq_root], tmp_path / "run")
+
+
+def test_a_run_goes_on_from_anothers_weights(hq_root, tmp_path):
+    settings = [*SMALL["spleeter"], *SHORT, "learning_rate=1e-12"]
+    recipe = RECIPES["spleeter"].override(settings)
+    first = train(recipe, SOURCES, [hq_root], tmp_path / "first")
+    second = train(recipe, SOURCES, [hq_root], tmp_path / "second", seed=5, start=tmp_path / "first")
+    assert second["start"] == "first"
+    assert second["best"]["targets"] == pytest.approx(first["best"]["targets"], abs=0.05)
+    other = recipe.override(["options.elu=true"])
+    with pytest.raises(KerasepError, match="another options than recipe spleeter"):
+        train(other, SOURCES, [hq_root], tmp_path / "third", start=tmp_path / "first")
+    with pytest.raises(KerasepError, match="start it with these targets"):
+        train(recipe, ("vocals", "drums"), [hq_root], tmp_path / "third", start=tmp_path / "first")
+    assert not (tmp_path / "third").exists()
