@@ -11,8 +11,6 @@ A run is a folder:
 import math
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ import kerasep
 from kerasep.datasets.musdb import Song, songs
 from kerasep.errors import KerasepError, first_line
 from kerasep.files import replacing, write_json
+from kerasep.machine import commit, peak_megabytes
 from kerasep.models import build, context
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
@@ -139,13 +138,6 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
         reason = first_line(error)
         raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
     return record, network
-
-
-def peak_megabytes() -> float:
-    """The most memory this process has had, in MB. (Linux says it of the process alone; elsewhere it is not known.)"""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
 class Guard(keras.callbacks.Callback):
@@ -353,7 +345,7 @@ def _record(asked: dict[str, Any], data: dict[str, list[Song]], learner: Learner
     backend = keras.backend.backend()
     return {
         "kerasep": kerasep.__version__,
-        "commit": _commit(),
+        "commit": commit(Path(kerasep.__file__).parents[1]),
         "arguments": sys.argv[1:],
         **asked,
         "songs": {subset: [song.name for song in group] for subset, group in data.items()},
@@ -368,16 +360,6 @@ def _record(asked: dict[str, Any], data: dict[str, list[Song]], learner: Learner
         "best": {"epoch": 0, "validation_db": -math.inf},
         "epochs": [],
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this runs from, if it is one."""
-    checkout = Path(kerasep.__file__).parents[1]
-    git = shutil.which("git")
-    if git is None or not (checkout / ".git").exists():
-        return None
-    command = [git, "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def _tensorboard(output: Path) -> keras.callbacks.Callback:
