@@ -1,4 +1,7 @@
-"""What tests share: a small data set, networks trained on it for a moment, and the real clips where they are at hand."""
+"""What tests share: a small data set, networks trained on it for a moment, and the real clips where they are at hand.
+
+Tests run in as many processes as there are cores (pytest-xdist, `addopts` in setup.cfg). `-n 0` runs them in one.
+"""
 
 import os
 import shutil
@@ -16,7 +19,6 @@ from kerasep.datasets.musdb import songs
 # Tests run against the kerasep that is installed; export/ and benchmarks/ are those of the checkout.
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
-sys.path += [str(path) for path in Path(__file__).parent.iterdir() if path.is_dir()]  # some tests borrow from others
 
 # Machines that run tests are shared: how long an example takes says nothing there.
 settings.register_profile("kerasep", deadline=None)
@@ -25,12 +27,27 @@ settings.load_profile("kerasep")
 SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=6", "options.horizontal=5", "options.hidden=8"]
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 SHORT = ["batch=2", "seconds=0.5", "steps=2", "jit=false"]  # compiling takes longer than these runs
+# Of each test process. Libraries read them when they are imported.
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Before processes start: one for each core, so one thread for each of them."""
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process runs all tests of a file, which share what they are made of, and one all that are marked `serial`."""
+    for item in items:
+        group = "serial" if item.get_closest_marker("serial") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
 def song() -> dict[str, np.ndarray]:
     """The demo song's stems, float32 (samples, 2) at 44.1 kHz."""
-    return demo.render()
+    return dict(demo.render())
 
 
 @pytest.fixture(scope="session")

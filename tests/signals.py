@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def noise(samples: int, channels: int = 2) -> np.ndarray:
+    """Uniform, float32 (samples, channels), the same whenever the length is."""
+    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+
+
 def clip(rate: int, seconds: float, channels: int, seed: int) -> np.ndarray:
     """Sines whose loudness comes and goes, at different places between the channels, and a little noise.
 

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import keras
+import networks
 import numpy as np
 import pytest
 import soundfile
 from ai_edge_litert.interpreter import Interpreter
 from conftest import agreement
+from signals import noise
 from tensorflow.lite.python import schema_py_generated as schema
 
 from export.pipeline import PRECISIONS, export
@@ -21,47 +24,38 @@ from export.tflite.precision import products
 from export.verify import LITE, OPERATORS, operators
 from kerasep.cli import main
 from kerasep.errors import KerasepError, UsageError
-from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact, beside
 from kerasep.inference.separator import Separator
-from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
-from kerasep.training.recipe import Recipe
 
-STEREO = Spectrogram(fft=256, hop=64)
-MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
-NETWORKS = {
-    "bands": (STEREO, {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2, "ahead": 3}),
-    "conv": (STEREO, {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}),
-    "deepconvsep": (MONO, {"filters": 8, "hidden": 40}),
-    "openunmix": (STEREO, {"hidden": 16, "depth": 1}),
-    "spleeter": (STEREO, {"filters": [4, 8], "bins": 64, "frames": 32}),
-}
+SLOW = pytest.mark.slow
+FRAMES = {"bands": 320, "conv": 0, "deepconvsep": 0, "openunmix": 320, "spleeter": 0}  # 0: any, or the network's own
+LOOPS = ("bands", "openunmix")
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+def lite(name: str) -> Artifact:
+    """A network in float32."""
+    return networks.artifact(name, "tflite", frames=FRAMES[name])
+
+
+@pytest.fixture(scope="module", params=["conv", *(pytest.param(name, marks=SLOW) for name in FRAMES if name != "conv")])
 def files(request, hq_root, tmp_path_factory) -> dict[str, Path]:
-    """A network in every precision, and, as "onnx", in ONNX."""
-    spectrogram, options = NETWORKS[request.param]
-    keras.utils.set_random_seed(0)
-    targets = ("vocals", "drums", "bass", "other")
-    folder = tmp_path_factory.mktemp(request.param)
-    model = build(request.param, spectrogram, options, targets)
-    random = np.random.default_rng(1)
-    for weight in model.weights:  # else some layers say next to nothing, and masks share it out
-        values = np.asarray(weight) + random.normal(0, 0.1, weight.shape)
-        if weight.path.endswith("kernel") and weight.ndim == 2:
-            values[:, 0] = 0  # an output that is its bias alone: a scale made of such weights would not hold it
-        weight.assign(np.abs(values) if "variance" in weight.path else values)
-    Imported(model, Recipe(request.param, request.param, options, spectrogram), targets, {}).write_run(folder / "run")
-    frames = 320 if request.param in ("bands", "openunmix") else 0
-    tflite = export([folder / "run"], folder, formats=["tflite"], precisions=PRECISIONS, root=hq_root, frames=frames)
-    (onnx,) = export([folder / "run"], folder, frames=frames)
+    """A network in every precision, the whole way, and, as "onnx", in ONNX."""
+    return every_precision(request.param, hq_root)
+
+
+@cache
+def every_precision(name: str, root: Path) -> dict[str, Path]:
+    run, frames = networks.run(name), FRAMES[name]
+    folder = run.parent / f"{name}-precisions"
+    tflite = export([run], folder, formats=["tflite"], precisions=PRECISIONS, root=root, frames=frames)
+    (onnx,) = export([run], folder, frames=frames)
     return {**dict(zip(PRECISIONS, tflite, strict=True)), "onnx": onnx}
 
 
-def sound(samples: int, channels: int = 2) -> np.ndarray:
-    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+@pytest.fixture
+def conv(hq_root) -> dict[str, Path]:
+    """`conv` in every precision."""
+    return every_precision("conv", hq_root)
 
 
 def test_every_file_stands_with_its_manifest(files):
@@ -75,21 +69,34 @@ def test_every_file_stands_with_its_manifest(files):
         }
 
 
-def test_equal_to_keras_and_to_onnx(files):
+def test_equal_to_keras(files):
     manifest = Artifact(files["float32"]).manifest
     assert manifest.details["parity"]["max_relative_error"] <= 1e-5
     assert set(manifest.details["parity"]) >= {"noise", "music"}
-    audio = sound(60_000, manifest.spectrogram.channels)
-    expected = Separator(Artifact(files["onnx"])).separate(audio, 44100)
-    for target, stem in Separator(Artifact(files["float32"])).separate(audio, 44100).items():
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_equal_to_onnx(name):
+    audio = noise(60_000, lite(name).manifest.spectrogram.channels)
+    expected = Separator(networks.artifact(name, frames=FRAMES[name])).separate(audio, 44100)
+    for target, stem in Separator(lite(name)).separate(audio, 44100).items():
         assert agreement(expected[target], stem) > 90
 
 
-def test_operators_are_built_in(files):
+@pytest.mark.parametrize("name", FRAMES)
+def test_operators_are_built_in(name):
+    check_operators(lite(name).path, "float32")
+
+
+def test_operators_of_every_precision_are_built_in(files):
     for precision in PRECISIONS:
-        found = operators(files[precision])
-        assert set(found) <= OPERATORS["tflite"]["float32"] | OPERATORS["tflite"][precision]
-        assert not [name for name in found if name.startswith(("CUSTOM", "FLEX"))]
+        check_operators(files[precision], precision)
+
+
+def check_operators(path: Path, precision: str) -> None:
+    found = operators(path)
+    assert set(found) <= OPERATORS["tflite"]["float32"] | OPERATORS["tflite"][precision]
+    assert not [name for name in found if name.startswith(("CUSTOM", "FLEX"))]
 
 
 def test_the_list_has_no_operator_that_is_none():
@@ -102,7 +109,7 @@ def test_smaller_and_still_close(files):
     for precision, least in (("float16", 40), ("int8", 20), ("int8-dynamic", 20)):
         details = Artifact(files[precision]).manifest.details
         assert details["agreement_db"]["median"] >= least
-        assert set(details["sdr"]) == {"vocals", "drums", "bass", "other"}
+        assert set(details["sdr"]) == set(Artifact(files[precision]).manifest.targets)
         assert ("int8_activations" in details) == precision.startswith("int8")
 
 
@@ -117,41 +124,32 @@ def read(path: Path) -> schema.ModelT:
     return schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(path.read_bytes(), 0))
 
 
-def test_any_length_where_the_network_takes_any(runs, tmp_path):
-    (path,) = export([*runs.values()], tmp_path, formats=["tflite"])
-    artifact = Artifact(path)
+def test_any_length_where_the_network_takes_any():
+    artifact = networks.artifact("same", "tflite")
     assert artifact.runtime.inputs == {"mixture": (1, 0, 129, 2)}
     for frames in (1, 7, 301, 40):
         magnitudes = np.ones((frames, 129, 2), np.float32)
         assert artifact.predict(magnitudes)["vocals"].shape == (frames, 129, 2)
-    assert not {"SHAPE", "PACK", "GATHER", "TILE"} & set(operators(path))
-    assert operators(path)["SPLIT"] == 1  # all targets' first layers are one product
+    assert not {"SHAPE", "PACK", "GATHER", "TILE"} & set(operators(artifact.path))
+    assert operators(artifact.path)["SPLIT"] == 1  # all targets' first layers are one product
 
 
-def test_fixed_sizes(runs, tmp_path):
-    (path,) = export([*runs.values()], tmp_path, formats=["tflite"], frames=100, batch=2)
+def test_fixed_sizes(tmp_path):
+    (path,) = export([networks.run("same")], tmp_path, formats=["tflite"], frames=100, batch=2)
     assert Artifact(path).runtime.inputs == {"mixture": (2, 100, 129, 2)}
 
 
 def test_loops_have_a_length(tmp_path):
-    model = build("openunmix", STEREO, {"hidden": 8, "depth": 1}, ("vocals", "drums"))
-    Imported(model, Recipe("u", "openunmix", {"hidden": 8, "depth": 1}, STEREO), ("vocals", "drums"), {}).write_run(
-        tmp_path / "run"
-    )
-    (path,) = export([tmp_path / "run"], tmp_path, formats=["tflite"])
+    (path,) = export([networks.run("loop")], tmp_path, formats=["tflite"])
     assert Artifact(path).manifest.window_frames == LOOP_FRAMES
     with pytest.raises(UsageError, match="--batch 3: as TFLite, these networks take one song at a time"):
-        next(export([tmp_path / "run"], tmp_path / "other", formats=["tflite"], batch=3))
+        next(export([networks.run("loop")], tmp_path / "other", formats=["tflite"], batch=3))
 
 
-@pytest.mark.parametrize("name", ["bands", "openunmix"])
-def test_a_file_with_loops_keeps_its_memory_where_it_is(tmp_path, name):
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_file_with_loops_keeps_its_memory_where_it_is(name):
     """Where memory moves in a run, LiteRT 2.3 reads from where it was: NaNs, now and then, from the second run on."""
-    spectrogram, options = NETWORKS[name]
-    model = build(name, spectrogram, options, ("vocals", "drums"))
-    Imported(model, Recipe(name, name, options, spectrogram), ("vocals", "drums"), {}).write_run(tmp_path / "run")
-    (path,) = export([tmp_path / "run"], tmp_path, formats=["tflite"], frames=320)
-    interpreter = Interpreter(str(path))
+    interpreter = Interpreter(str(lite(name).path))
     interpreter.allocate_tensors()
     places = [detail["index"] for detail in interpreter.get_input_details() + interpreter.get_output_details()]
 
@@ -163,14 +161,8 @@ def test_a_file_with_loops_keeps_its_memory_where_it_is(tmp_path, name):
     assert addresses() == before
 
 
-def test_a_file_with_loops_is_no_larger_for_more_frames(tmp_path):
-    spectrogram, options = NETWORKS["openunmix"]
-    model = build("openunmix", spectrogram, options, ("vocals",))
-    Imported(model, Recipe("u", "openunmix", options, spectrogram), ("vocals",), {}).write_run(tmp_path / "run")
-    sizes = []
-    for frames in (320, 640):
-        (path,) = export([tmp_path / "run"], tmp_path / str(frames), formats=["tflite"], frames=frames)
-        sizes.append(path.stat().st_size)
+def test_a_file_with_loops_is_no_larger_for_more_frames():
+    sizes = [networks.artifact("loop", "tflite", frames=frames).path.stat().st_size for frames in (320, 640)]
     assert abs(sizes[1] - sizes[0]) < 1000
 
 
@@ -196,32 +188,33 @@ def test_the_loop_is_keras_lstm(frames, kind):
     assert np.allclose(recurrence.looped(network)(sequences), network(sequences), atol=2e-6)
 
 
-def test_what_separates_needs_no_tensorflow(files, tmp_path):
-    soundfile.write(tmp_path / "song.wav", sound(30_000), 44100, "FLOAT")
+@pytest.mark.parametrize("name", ["conv", *(pytest.param(name, marks=SLOW) for name in FRAMES if name != "conv")])
+def test_what_separates_needs_no_tensorflow(name, tmp_path):
+    soundfile.write(tmp_path / "song.wav", noise(30_000), 44100, "FLOAT")
     code = (
         "import sys\nfrom kerasep.cli import main\ncode = main(sys.argv[1:])\n"
         "assert not {'tensorflow', 'keras', 'onnxruntime', 'onnx'} & set(sys.modules), 'too much'\nsys.exit(code)\n"
     )
-    call = ["separate", str(tmp_path / "song.wav"), "--model", str(files["float16"]), "-o", str(tmp_path / "out")]
+    call = ["separate", str(tmp_path / "song.wav"), "--model", str(lite(name).path), "-o", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", code, *call], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "out" / "song").iterdir())) == 4
+    assert len(list((tmp_path / "out" / "song").iterdir())) == len(lite(name).manifest.targets)
 
 
-def test_info(files, capsys):
-    assert main(["info", str(files["int8"])]) == 0
+def test_info(conv, capsys):
+    assert main(["info", str(conv["int8"])]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["precision"] == "int8" and said["bytes"] == files["int8"].stat().st_size and "usage" in said
+    assert said["precision"] == "int8" and said["bytes"] == conv["int8"].stat().st_size and "usage" in said
 
 
 @pytest.fixture
-def damaged(files, tmp_path) -> Path:
+def damaged(tmp_path) -> Path:
     return tmp_path / "damaged.tflite"
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.99])
-def test_a_truncated_file(files, damaged, share):
-    content = files["float32"].read_bytes()
+def test_a_truncated_file(damaged, share):
+    content = lite("conv").path.read_bytes()
     damaged.write_bytes(content[: int(share * len(content))])
     with pytest.raises(KerasepError, match=r"damaged\.tflite: not a TFLite file that this LiteRT can run") as caught:
         Artifact(damaged)
@@ -234,26 +227,27 @@ def test_a_file_that_is_none(damaged):
         Artifact(damaged)
 
 
-def test_a_file_of_somebody_else(files, damaged):
-    damaged.write_bytes(to_bytes(read(files["float32"])))
+def test_a_file_of_somebody_else(damaged):
+    damaged.write_bytes(to_bytes(read(lite("conv").path)))
     with pytest.raises(KerasepError, match=r"damaged\.tflite: none of kerasep's files \(no manifest in it\)"):
         Artifact(damaged)
 
 
-def test_a_file_that_is_not_the_one_its_manifest_is_of(files, damaged):
-    damaged.write_bytes(files["float32"].read_bytes())
-    beside(damaged).write_text(beside(files["float16"]).read_text())
+def test_a_file_that_is_not_the_one_its_manifest_is_of(conv, damaged):
+    damaged.write_bytes(conv["float32"].read_bytes())
+    beside(damaged).write_text(beside(conv["float16"]).read_text())
     with pytest.raises(KerasepError, match=r"its sha256 is not the one in damaged\.tflite\.json"):
         Artifact(damaged)
 
 
-def test_without_litert(files, monkeypatch):
+def test_without_litert(monkeypatch):
+    path = lite("conv").path
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(KerasepError, match=r"LiteRT is not installed: pip install 'kerasep\[tflite\]'"):
-        Artifact(files["float32"])
+        Artifact(path)
 
 
-def test_an_operator_that_is_not_built_in_is_named(files):
-    model = read(files["float32"])
+def test_an_operator_that_is_not_built_in_is_named():
+    model = read(lite("conv").path)
     model.operatorCodes[0].customCode = b"FlexEinsum"
     assert kind(model, next(op for op in model.subgraphs[0].operators if op.opcodeIndex == 0)) == "CUSTOM FlexEinsum"

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import keras
+import networks
 import numpy as np
 import onnx
 import pytest
 import soundfile
-from conftest import agreement, disturb
+from conftest import agreement
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from signals import noise
 
 from export.measure.transforms import measure
 from export.pipeline import PRECISIONS, export
@@ -18,6 +20,7 @@ from export.verify import OPERATORS, WAVEFORM, operators
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
+from export.waveform.wrap import Waveform
 from kerasep.cli import main
 from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
@@ -31,41 +34,27 @@ from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.signal.wiener import wiener
 from kerasep.training.recipe import Recipe
 
-STEREO = Spectrogram(fft=256, hop=64)
-MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
-PADDED = Spectrogram(fft=256, hop=64, padding="window")
-NETWORKS = {
-    "bands": (STEREO, {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2, "ahead": 3}),
-    "conv": (STEREO, {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}),
-    "deepconvsep": (MONO, {"filters": 8, "hidden": 40}),
-    "openunmix": (STEREO, {"hidden": 16, "depth": 1}),
-    "spleeter": (PADDED, {"filters": [4, 8], "bins": 64, "frames": 32}),
-}
+KINDS = ("bands", "conv", "deepconvsep", "openunmix", "spleeter")
+FRAMES = {"bands": (300,), "conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}  # 0: any number
 LOOPS = ("bands", "openunmix")
-TARGETS = ("vocals", "drums", "bass", "other")
-FRAMES = {"bands": (300,), "conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}
+TARGETS = networks.ALL
 
 
-def sound(samples: int, channels: int = 2) -> np.ndarray:
-    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+def cases():
+    """Each network in each format, one song at a time and two; what another case has all parts of is slow."""
+    for name in KINDS:
+        for place, frames in enumerate(FRAMES[name]):
+            for form in ("onnx", "tflite"):
+                for batch in (1, 2):
+                    if form == "tflite" and batch == 2 and name in LOOPS:
+                        continue  # a loop takes one song at a time
+                    marks = [pytest.mark.slow] if len(FRAMES[name]) > 1 and (batch == 1) == bool(place) else []
+                    yield pytest.param(name, form, frames, batch, marks=marks, id=f"{name}-{form}-{frames}-{batch}")
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
-def run(request, tmp_path_factory) -> Path:
-    """A network without training, but for weights that let all layers speak."""
-    spectrogram, options = NETWORKS[request.param]
-    keras.utils.set_random_seed(0)
-    model = disturb(build(request.param, spectrogram, options, TARGETS))
-    folder = tmp_path_factory.mktemp(request.param) / "run"
-    Imported(model, Recipe(request.param, request.param, options, spectrogram), TARGETS, {}).write_run(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def host(run) -> Separator:
+def host(name: str) -> Separator:
     """The spectrogram graph with its transform in NumPy."""
-    (path,) = export([run], run.parent / "host")
-    return Separator(Artifact(path))
+    return Separator(networks.artifact(name))
 
 
 @st.composite
@@ -84,7 +73,7 @@ def spectrograms(draw) -> Spectrogram:
 @given(spectrogram=spectrograms(), hops=st.integers(8, 21), batch=st.integers(1, 2))
 def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
     plan, channels = Plan(spectrogram), spectrogram.channels
-    signals = sound(hops * spectrogram.hop, batch * channels)
+    signals = noise(hops * spectrogram.hop, batch * channels)
     mixture = signals.T.reshape(batch, channels, -1)
     spectrum = np.asarray(Analysis(plan, batch * channels)(mixture))
     assert spectrum.shape == (2, plan.rows, batch * channels, plan.frames(len(signals)))
@@ -106,12 +95,12 @@ def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
 def test_the_filter_is_the_one_in_numpy(song, channels, kind):
     """Where channels are alike, the covariance is nearly singular, and what regularises it decides."""
     music = np.sum(list(song.values()), axis=0)[:30_000]
-    left, noise = music[:, :1], sound(len(music), 1)
+    left, hiss = music[:, :1], noise(len(music), 1)
     mixtures = {
-        "noise": sound(len(music)),
+        "noise": noise(len(music)),
         "loud": 40 * music,
         "mono": np.concatenate([left, left], axis=1),
-        "nearly mono": np.concatenate([left, left + 1e-3 * noise], axis=1),
+        "nearly mono": np.concatenate([left, left + 1e-3 * hiss], axis=1),
         "panned": np.concatenate([left, 0.5 * left], axis=1),
         "silent": 0 * music,
         "one side": np.concatenate([left, 0 * left], axis=1),
@@ -131,23 +120,29 @@ def test_the_filter_is_the_one_in_numpy(song, channels, kind):
             assert agreement(*parts) > 100
 
 
-@pytest.mark.parametrize("form", ["onnx", "tflite"])
-def test_a_filter_in_the_graph(tmp_path, form):
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("openunmix-filter", "onnx"),
+        ("filter", "tflite"),
+        pytest.param("openunmix-filter", "tflite", marks=pytest.mark.slow),
+    ],
+)
+def test_a_filter_in_the_graph(name, form):
     """As Open-Unmix's weights ask for it."""
-    spectrogram, options = NETWORKS["openunmix"]
-    keras.utils.set_random_seed(0)
-    model = build("openunmix", spectrogram, options, TARGETS)
-    defaults = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}
-    Imported(model, Recipe("umx", "openunmix", options, spectrogram), TARGETS, defaults).write_run(tmp_path / "run")
-    with pytest.raises(UsageError, match="32 frames are less than a frame and its context"):
-        next(export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=32))
-    (host,) = export([tmp_path / "run"], tmp_path / "host")
-    (path,) = export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=320)
-    song = sound(Artifact(path).manifest.samples)
-    stems = Artifact(path).runtime.run({"mixture": song.T[None]})
-    for target, expected in Separator(Artifact(host)).separate(song, 44100).items():
+    artifact = networks.artifact(name, form, graph="waveform", frames=320)
+    song = noise(artifact.manifest.samples)
+    stems = artifact.runtime.run({"mixture": song.T[None]})
+    for target, expected in host(name).separate(song, 44100).items():
         assert agreement(expected, stems[target][0].T) > 90
-    assert "stem" in json.loads(beside(path).read_text())["usage"]["take"]
+    assert "stem" in json.loads(beside(artifact.path).read_text())["usage"]["take"]
+
+
+def test_a_filter_needs_its_frames():
+    with pytest.raises(UsageError, match="32 frames are less than a frame and its context"):
+        Waveform(networks.frozen("openunmix-filter").manifest, frames=32, batch=1)
+    with pytest.raises(UsageError, match="fix it with --frames"):
+        Waveform(networks.frozen("openunmix-filter").manifest, frames=0, batch=1)
 
 
 def test_frames_that_begin_between_hops():
@@ -155,61 +150,52 @@ def test_frames_that_begin_between_hops():
         Plan(Spectrogram(fft=192, hop=64))
 
 
-@pytest.mark.parametrize("form", ["onnx", "tflite"])
-@pytest.mark.parametrize("batch", [1, 2])
-def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
-    if run.parent.name.startswith(LOOPS) and (form, batch) == ("tflite", 2):
-        pytest.skip("a loop takes one song at a time")
-    for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
-        (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=frames, batch=batch)
-        artifact = Artifact(path)
-        manifest = artifact.manifest
-        for hops in (manifest.samples // manifest.spectrogram.hop,) if frames else (9, 31, 40):
-            mixture = sound(batch * hops * manifest.spectrogram.hop, manifest.spectrogram.channels)
-            songs = np.split(mixture, batch)
-            stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
-            for place, song in enumerate(songs):
-                for target, expected in host.separate(song, 44100).items():
-                    assert agreement(expected, stems[target][place].T) > 90
+@pytest.mark.parametrize(("name", "form", "frames", "batch"), cases())
+def test_equal_to_the_transform_in_numpy(name, form, frames, batch):
+    artifact = networks.artifact(name, form, graph="waveform", frames=frames, batch=batch)
+    hop, channels = artifact.manifest.spectrogram.hop, artifact.manifest.spectrogram.channels
+    for hops in (artifact.manifest.samples // hop,) if frames else (9, 31, 40):
+        songs = np.split(noise(batch * hops * hop, channels), batch)
+        stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
+        for place, song in enumerate(songs):
+            for target, expected in host(name).separate(song, 44100).items():
+                assert agreement(expected, stems[target][place].T) > 90
 
 
-def test_equal_on_real_music(run, host, tmp_path, clips):
-    frames = 0 if run.parent.name.startswith(("conv", *LOOPS)) else 90
-    (path,) = export([run], tmp_path, graph="waveform", frames=frames)
-    separator = separator_of(Artifact(path))
-    hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
+@pytest.mark.parametrize("name", KINDS)
+def test_equal_on_real_music(name, clips):
+    frames = 0 if name in ("conv", *LOOPS) else FRAMES[name][-1]
+    artifact = networks.artifact(name, graph="waveform", frames=frames, batch=1)
+    hop, channels = artifact.manifest.spectrogram.hop, artifact.manifest.spectrogram.channels
     # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
-    hops = 2000 if host.manifest.context_exact else host.manifest.block_frames
+    hops = 2000 if host(name).manifest.context_exact else host(name).manifest.block_frames
     for song in songs(clips, "test")[:3]:
-        mixture = song.read("mixture", frames=separator.manifest.samples or hops * hop)
+        mixture = song.read("mixture", frames=artifact.manifest.samples or hops * hop)
         mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
-        stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
-        for target, expected in host.separate(mixture, song.rate).items():
+        stems = artifact.runtime.run({"mixture": mixture.T[None]})
+        for target, expected in host(name).separate(mixture, song.rate).items():
             assert agreement(expected, stems[target][0].T) > 80
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
-def test_long_songs_in_segments(run, host, tmp_path, form):
-    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
-    separator = separator_of(Artifact(path))
+@pytest.mark.parametrize("name", KINDS)
+def test_long_songs_in_segments(name, form):
+    separator = separator_of(networks.artifact(name, form, graph="waveform", frames=FRAMES[name][0], batch=1))
     assert isinstance(separator, WaveformSeparator)
     manifest = separator.manifest
     hop = manifest.spectrogram.hop
-    samples = (2 * stride(manifest) + 3 * margin(manifest)) * hop
-    song = sound(samples, manifest.spectrogram.channels)
-    expected = host.separate(song, 44100)
-    found = separator.separate(song, 44100)
-    inner = slice(
-        None, -(margin(manifest) + 32) * hop
-    )  # behind a fixed graph's last segment there is silence, not the song's end
-    for target in TARGETS:
+    song = noise((2 * stride(manifest) + 3 * margin(manifest)) * hop, manifest.spectrogram.channels)
+    expected, found = host(name).separate(song, 44100), separator.separate(song, 44100)
+    # Behind a fixed graph's last segment there is silence, not the song's end.
+    inner = slice(None, -(margin(manifest) + 32) * hop)
+    # Windows of their own, or a memory without end.
+    least = 100 if manifest.context_exact and manifest.context_frames else 5
+    for target in manifest.targets:
         assert found[target].shape == song.shape
-        least = (
-            100 if manifest.context_exact and manifest.context_frames else 5
-        )  # windows of their own, or a memory without end
         assert agreement(expected[target][inner], found[target][inner]) > least
+    first = manifest.targets[0]
     for length in (1, hop + 1, 5 * hop):
-        assert found[TARGETS[0]][:length].shape == separator.separate(song[:length], 44100)[TARGETS[0]].shape
+        assert found[first][:length].shape == separator.separate(song[:length], 44100)[first].shape
 
 
 @pytest.fixture(scope="module")
@@ -220,62 +206,58 @@ def claiming(tmp_path_factory) -> list[Path]:
     difference of 60 dB.
     """
     keras.utils.set_random_seed(0)
-    folder, (spectrogram, options) = tmp_path_factory.mktemp("claiming"), NETWORKS["conv"]
+    folder, spectrogram = tmp_path_factory.mktemp("claiming"), networks.STEREO
     for target in TARGETS[:2]:
-        model = disturb(build("conv", spectrogram, options, (target,)))
+        model = build("conv", spectrogram, networks.CONV, (target,))
+        networks.disturbed(model)
         (bias,) = (weight for weight in model.weights if weight.path.endswith("d2/bias"))
         bias.assign_add(np.ones(bias.shape))
-        Imported(model, Recipe("conv", "conv", options, spectrogram), (target,), {}).write_run(folder / target)
+        Imported(model, Recipe("conv", "conv", networks.CONV, spectrogram), (target,), {}).write_run(folder / target)
     return [folder / target for target in TARGETS[:2]]
 
 
-@pytest.fixture(scope="module")
-def files(claiming, hq_root, tmp_path_factory) -> dict[str, Path]:
-    """`conv` in every precision and both formats, by file name."""
-    folder = tmp_path_factory.mktemp("waveform")
+@pytest.mark.slow
+def test_every_precision_is_verified_and_keeps_its_transform(claiming, hq_root, tmp_path):
+    """`conv` the whole way, in every precision and both formats."""
     choice = {"formats": ["onnx", "tflite"], "precisions": PRECISIONS, "graph": "waveform", "root": hq_root}
-    return {path.name: path for path in export(claiming, folder, **choice)}
-
-
-def test_every_precision_is_verified_and_keeps_its_transform(files):
+    files = {path.name: path for path in export(claiming, tmp_path, **choice)}
     assert sorted(files) == sorted(
         f"conv-waveform{precision}.{form}"
         for form in ("onnx", "tflite")
         for precision in ("", "-float16", "-int8", "-int8-dynamic")
     )
     for path in files.values():
-        manifest = Artifact(path).manifest
-        assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
-        assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
-        form = path.suffix[1:]
-        assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
-        if form == "onnx":
-            graph = onnx.load(path).graph
-            around = [tensor for tensor in graph.initializer if tensor.name.startswith(("analysis/", "synthesis/"))]
-            assert len(around) > 10
-            assert {tensor.data_type for tensor in around} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
-            assert [output.name for output in graph.output] == list(manifest.targets)
-            assert [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 2, "samples"]
+        check(path)
 
 
-def test_the_manifest_says_how_to_use_it(files):
-    said = json.loads(files["conv-waveform.onnx"].with_suffix(".json").read_text())["usage"]
+def check(path: Path) -> None:
+    """A file of a waveform graph that takes any number of samples, once it is verified."""
+    manifest = Artifact(path).manifest
+    assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
+    assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
+    form = path.suffix[1:]
+    assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
+    if form == "onnx":
+        graph = onnx.load(path).graph
+        around = [tensor for tensor in graph.initializer if tensor.name.startswith(("analysis/", "synthesis/"))]
+        assert len(around) > 10
+        assert {tensor.data_type for tensor in around} == {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
+        assert [output.name for output in graph.output] == list(manifest.targets)
+        assert [d.dim_param or d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [1, 2, "samples"]
+
+
+def test_the_manifest_says_how_to_use_it():
+    path = networks.artifact("conv", graph="waveform", frames=0, batch=1).path
+    said = json.loads(beside(path).read_text())["usage"]
     assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
     assert set(said) == {"inputs", "outputs", "feed", "frames", "segment", "take"}
     assert "any number that 64 divides" in said["feed"]
 
 
-def test_separate(files, tmp_path, capsys):
-    soundfile.write(tmp_path / "song.wav", sound(30_000)[:, :1], 22050, "FLOAT")
-    call = [
-        "separate",
-        str(tmp_path / "song.wav"),
-        "--model",
-        str(files["conv-waveform.tflite"]),
-        "-o",
-        str(tmp_path),
-        "--targets",
-    ]
+def test_separate(tmp_path, capsys):
+    model = networks.artifact("conv", "tflite", graph="waveform", frames=0, batch=1).path
+    soundfile.write(tmp_path / "song.wav", noise(30_000)[:, :1], 22050, "FLOAT")
+    call = ["separate", str(tmp_path / "song.wav"), "--model", str(model), "-o", str(tmp_path), "--targets"]
     assert main([*call, "vocals"]) == 0
     samples, rate = soundfile.read(tmp_path / "song" / "vocals.wav")
     assert (samples.shape, rate) == ((30_000,), 22050)
@@ -287,18 +269,20 @@ def test_separate(files, tmp_path, capsys):
     assert "unknown target 'kazoo'" in capsys.readouterr().err
 
 
-def test_a_spectrogram_separator_refuses(files):
+def test_a_spectrogram_separator_refuses():
     with pytest.raises(UsageError, match="makes its stems inside the graph"):
-        Separator(Artifact(files["conv-waveform.onnx"]))
+        Separator(networks.artifact("conv", graph="waveform", frames=0, batch=1))
 
 
-def test_too_short_for_its_context(runs, tmp_path):
+def test_too_short_for_its_context():
     with pytest.raises(UsageError, match="30 frames are less than a frame and its context: take 38 or more"):
-        next(export([*runs.values()], tmp_path, graph="waveform", frames=30))
+        Waveform(networks.frozen("same").manifest, frames=30, batch=1)
 
 
 def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
+    """A whole export, too."""
     (host,), (graph,) = (list(export(claiming, tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
+    check(graph)
     measure([(host, graph)], tmp_path / "waveform.json")
     (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
     assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0
