@@ -81,6 +81,7 @@ LITTLE = {"vertical": 6, "horizontal": 5, "hidden": 8}
 SAME = LITTLE | {"padding": "same"}
 CONV = {"vertical": 20, "horizontal": 20, "hidden": 120, "padding": "same"}
 LAYOUT = {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2}
+UNET = {"bins": 64, "frames": 32, "filters": [2, 3], "elu": True}
 SQUARED = {"mask": "ratio", "exponent": 2.0, "unclaimed": "dropped"}
 FILTER = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}  # as Open-Unmix's weights ask for it
 NETWORKS = {
@@ -104,13 +105,11 @@ NETWORKS = {
     "binary": Small("conv", SAME, defaults={"mask": "binary"}, weights=biased, seed=3),
     "windows": Small("deepconvsep", {"filters": 5, "hidden": 7}, MONO, ALL, weights=biased, seed=3),
     "half-overlap": Small("conv", LITTLE, HALF, defaults={"exponent": 0.5}, weights=biased, seed=3),
-    "unet": Small(
-        "spleeter", {"bins": 64, "frames": 32, "filters": [2, 3], "elu": True}, PADDED, PAIR, SQUARED, weights=biased, seed=3
-    ),
+    "unet": Small("spleeter", UNET, PADDED, defaults=SQUARED, weights=biased, seed=3),
     "narrow": Small("bands", {"layout": [[2, 1], [1, 3]], "size": 6, "blocks": 1, "ahead": 2}, weights=biased, seed=3),
     "forward-biased": Small("openunmix", {"hidden": 8, "depth": 1, "bidirectional": False}, weights=biased, seed=3),
     # A Wiener filter in the graph.
-    "filter": Small("conv", SAME, defaults=FILTER, weights=biased),
+    "unet-filter": Small("spleeter", UNET, PADDED, defaults=FILTER, weights=biased, seed=3),
     "openunmix-filter": Small("openunmix", {"hidden": 16, "depth": 1}, defaults=FILTER),
     # Loops, as small as they get.
     "loop": Small("openunmix", {"hidden": 8, "depth": 1}, targets=("vocals",)),

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from test_importers import states
+from golden_files import openunmix_states as states
 
 from kerasep import hub
 from kerasep.cli import main

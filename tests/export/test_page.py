@@ -11,38 +11,25 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import keras
+import networks
 import numpy as np
 import pytest
 import soundfile
 from conftest import CHROMIUM, agreement
 
-from export.pipeline import export
 from export.web import PAGE, RUNTIME, main, make
 from kerasep.datasets.musdb import songs
 from kerasep.errors import KerasepError, UsageError
-from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.waveform import separator_of
-from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
-from kerasep.training.recipe import Recipe
 
-TARGETS = ("vocals", "drums", "bass", "other")
+TARGETS = networks.ALL
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> Path:
+def model() -> Path:
     """A waveform graph of a small network, of random weights."""
-    folder, spectrogram = tmp_path_factory.mktemp("model"), Spectrogram(fft=256, hop=64)
-    options = {"vertical": 20, "horizontal": 20, "hidden": 60, "padding": "same"}
-    keras.utils.set_random_seed(0)
-    network = build("conv", spectrogram, options, TARGETS)
-    for weight in network.weights:  # else masks are next to nothing in many bins, and share out what is rounded away
-        weight.assign(np.asarray(weight) + np.random.default_rng(1).normal(0, 0.1, weight.shape))
-    Imported(network, Recipe("conv", "conv", options, spectrogram), TARGETS, {}).write_run(folder / "run")
-    (path,) = export([folder / "run"], folder, graph="waveform")
-    return path
+    return networks.artifact("conv", graph="waveform", frames=0, batch=1).path
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +242,7 @@ def test_on_node(model, web, song, tmp_path):
 
 
 def test_what_makes_no_page(model, web, tmp_path, capsys, monkeypatch):
-    (spectrogram,) = export([model.parent / "run"], tmp_path)
+    spectrogram = networks.artifact("conv").path
     with pytest.raises(UsageError, match="takes spectrograms: export it with --graph waveform"):
         make(spectrogram, web, tmp_path / "page")
     with pytest.raises(UsageError, match="a page runs ONNX files"):

@@ -124,7 +124,7 @@ def test_the_filter_is_the_one_in_numpy(song, channels, kind):
     ("name", "form"),
     [
         ("openunmix-filter", "onnx"),
-        ("filter", "tflite"),
+        ("unet-filter", "tflite"),
         pytest.param("openunmix-filter", "tflite", marks=pytest.mark.slow),
     ],
 )

@@ -1,6 +1,6 @@
 """Files on onnxruntime-web's WebAssembly, under Node."""
 
-import keras
+import networks
 import numpy as np
 import onnx
 import pytest
@@ -8,47 +8,30 @@ import pytest
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
 from export.web import compare
-from kerasep.conversion.convert import freeze, save, to_onnx
+from kerasep.conversion.convert import save
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
-from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
-from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
-from kerasep.training.recipe import Recipe
 
-STEREO = Spectrogram(fft=256, hop=64)
-MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
-NETWORKS = {
-    "bands": (STEREO, {"layout": ((2, 1), (1, 3)), "size": 6, "blocks": 1, "ahead": 2}),
-    "conv": (STEREO, {"vertical": 16, "hidden": 32}),
-    "deepconvsep": (MONO, {"filters": 8, "hidden": 16}),
-    "openunmix": (STEREO, {"hidden": 16}),
-    "spleeter": (STEREO, {"bins": 64, "frames": 64, "elu": True, "filters": (8, 16)}),
-}
-
-
-@pytest.fixture(params=NETWORKS)
-def frozen(request, tmp_path):
-    """A small network of each kind, random, its targets vocals and drums."""
-    keras.utils.set_random_seed(0)
-    spectrogram, options = NETWORKS[request.param]
-    network = build(request.param, spectrogram, options, ("vocals", "drums"))
-    recipe = Recipe(name=request.param, network=request.param, options=options, spectrogram=spectrogram)
-    Imported(network, recipe, ("vocals", "drums"), {}).write_run(tmp_path / "run")
-    return freeze([tmp_path / "run"], request.param)
-
-
-# A sum in another order can round to the half beside, a unit in its last place away.
+# A sum in another order can round to the next half, a unit in its last place away.
 ALLOWED = {"float32": 1e-4, "float16": 2**-10, "int8": 1e-4, "int8-dynamic": 1e-4}
+KINDS = ("bands", "conv", "deepconvsep", "openunmix", "spleeter", "unet")
 
 
-@pytest.mark.parametrize("precision", list(ALLOWED))
-def test_every_network_in_every_precision(frozen, precision, web, tmp_path):
-    manifest = frozen.manifest
+def cases():
+    """Each network in float32, and one in each precision; the others are slow."""
+    for name in KINDS:
+        for precision in ALLOWED:
+            marks = [] if name == "conv" or precision == "float32" else [pytest.mark.slow]
+            yield pytest.param(name, precision, marks=marks, id=f"{name}-{precision}")
+
+
+@pytest.mark.parametrize(("name", "precision"), cases())
+def test_every_network_in_every_precision(name, precision, web, tmp_path):
+    manifest = networks.frozen(name).manifest
     frames, spectrogram = manifest.window_frames or 40, manifest.spectrogram
     mixture = np.random.default_rng(0).rayleigh(size=(2, frames, spectrogram.bins, spectrogram.channels)).astype(np.float32)
-    graph = to_onnx(frozen.lean, spectrogram)
+    graph = networks.in_onnx(name)
     if precision == "float16":
         graph = to_half(graph)
     elif precision != "float32":

@@ -3,19 +3,19 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import keras
+import networks
 import numpy as np
 import pytest
 import soundfile
-from conftest import agreement, disturb
-from hypothesis import given
+from conftest import agreement
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from signals import noise
 
 from export.pipeline import export
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze, pack
+from kerasep.conversion.convert import freeze
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
@@ -26,43 +26,23 @@ from kerasep.models import build, context
 from kerasep.signal.stft import Analysis, Spectrogram, stft
 from kerasep.training.recipe import Recipe
 
-STEREO = Spectrogram(fft=256, hop=64)
-CONV = {"vertical": 6, "horizontal": 5, "hidden": 8}
-BANDS = {"layout": [[1, 1], [1, 2], [1, 4]], "size": 12, "blocks": 2}
-NETWORKS = {
-    "valid": ("conv", CONV | {"padding": "valid"}, 14),
-    "same": ("conv", CONV | {"padding": "same", "standardise": True, "batch_norm": True}, 14),
-    "causal": ("conv", CONV | {"padding": "causal", "batch_norm": True}, 0),
-    "power": ("conv", CONV | {"padding": "same", "standardise": True, "power": 0.5}, 14),
-    "openunmix": ("openunmix", {"hidden": 12, "bidirectional": False}, 0),
-    "bands": ("bands", BANDS | {"ahead": 3}, 3),
-    "bands-causal": ("bands", BANDS | {"ahead": 0}, 0),
-}
+AHEAD = {"valid": 14, "same": 14, "causal": 0, "power": 14, "forward": 0, "bands-ahead": 3, "bands-causal": 0}
 
 
-def a_run(folder: Path, network: str, options: dict, spectrogram: Spectrogram = STEREO) -> Path:
-    """Two targets with weights that matter everywhere."""
-    keras.utils.set_random_seed(1)
-    targets = ("vocals", "drums")
-    model = disturb(build(network, spectrogram, options, targets))
-    recipe = Recipe(network, network, options, spectrogram)
-    Imported(model, recipe, targets, {"mask": "ratio", "licence": "tests"}).write_run(folder)
-    return folder
+@pytest.fixture(params=list(AHEAD))
+def name(request) -> str:
+    return request.param
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
-def pair(request, tmp_path_factory) -> tuple[Artifact, Artifact]:
+@pytest.fixture
+def pair(name) -> tuple[Artifact, Artifact]:
     """The same network for whole songs and step by step."""
-    network, options, _ = NETWORKS[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    run = a_run(folder / "run", network, options)
-    pack([run], folder / "whole.onnx")
-    (step,) = export([run], folder, name=request.param, graph="step")
-    return Artifact(folder / "whole.onnx"), Artifact(step)
+    return networks.artifact(name), networks.artifact(name, graph="step")
 
 
-def sound(samples: int, channels: int = 2) -> np.ndarray:
-    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+@pytest.fixture
+def causal() -> Artifact:
+    return networks.artifact("causal", graph="step")
 
 
 def streamed(stream: StreamSeparator, audio: np.ndarray, hop: int) -> dict[str, np.ndarray]:
@@ -73,40 +53,47 @@ def streamed(stream: StreamSeparator, audio: np.ndarray, hop: int) -> dict[str, 
 @pytest.mark.parametrize("samples", [1, 500, 2000, 20_000])
 def test_a_stream_is_the_whole_song(pair, samples):
     whole, step = pair
-    audio = sound(samples)
+    audio = noise(samples)
     expected = Separator(whole).separate(audio, 44100)
     for target, stem in streamed(StreamSeparator(step), audio, 64).items():
         assert stem.shape == audio.shape
         assert agreement(expected[target], stem) > 100
 
 
-def test_the_manifest_says_how_far_it_looks_ahead(pair):
+def test_the_manifest_says_how_far_it_looks_ahead(name, pair):
     _, step = pair
-    network, options, ahead = NETWORKS[step.manifest.name]
-    assert step.manifest.look_ahead_frames == context(network, options).ahead == ahead
-    assert step.manifest.details["parity"]["max_relative_error"] <= 1e-5
-    assert ("present" in step.runtime.inputs) == bool(ahead)
+    small = networks.NETWORKS[name]
+    assert step.manifest.look_ahead_frames == context(small.network, small.options).ahead == AHEAD[name]
+    assert ("present" in step.runtime.inputs) == bool(AHEAD[name])
+
+
+def test_a_step_graph_is_equal_to_keras(name, pair):
+    magnitudes = np.random.default_rng(0).exponential(size=(40, networks.STEREO.bins, 2)).astype(np.float32)
+    expected = networks.frozen(name).predict(magnitudes)
+    for target, estimate in pair[1].predict(magnitudes).items():
+        assert np.abs(estimate - expected[target]).max() <= 1e-5 * expected[target].max()
 
 
 def test_no_stem_comes_later_than_the_stream_says_and_hardly_one_sooner(pair):
     stream, hop = StreamSeparator(pair[1]), 64
     late = []
     for start in range(0, 8000, hop):
-        stream.push(sound(8000)[start : start + hop])
+        stream.push(noise(8000)[start : start + hop])
         late.append(stream.given - stream.taken)
     assert stream.latency - 2 * hop <= max(late) <= stream.latency - hop  # it hears a hop at its end
 
 
 def test_each_hop_brings_a_hop_once_the_first_are_there(pair):
     stream = StreamSeparator(pair[1])
-    lengths = [len(stream.push(piece)["vocals"]) for piece in np.split(sound(64 * 60), 60)]
+    lengths = [len(stream.push(piece)["vocals"]) for piece in np.split(noise(64 * 60), 60)]
     first = lengths.index(64)
     assert not any(lengths[:first]) and set(lengths[first:]) == {64}
 
 
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(0, 3000), max_size=6))
 def test_pieces_of_any_length(causal, cuts):
-    audio = sound(3000)
+    audio = noise(3000)
     expected = streamed(StreamSeparator(causal), audio, 64)
     stream = StreamSeparator(causal)
     pieces = [stream.push(piece) for piece in np.split(audio, sorted(cuts))] + [stream.finish()]
@@ -114,18 +101,11 @@ def test_pieces_of_any_length(causal, cuts):
         assert np.array_equal(np.concatenate([piece[target] for piece in pieces]), stem)
 
 
-@pytest.fixture(scope="module")
-def causal(tmp_path_factory) -> Artifact:
-    network, options, _ = NETWORKS["causal"]
-    folder = tmp_path_factory.mktemp("causal")
-    return Artifact(next(export([a_run(folder / "run", network, options)], folder, graph="step")))
-
-
 def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
     """What it says in words is enough: states by their names, how many outputs to drop, and what ends a song."""
     whole, step = pair
     said = usage(step.manifest)
-    magnitudes = np.random.default_rng(0).exponential(size=(40, STEREO.bins, 2)).astype(np.float32)
+    magnitudes = np.random.default_rng(0).exponential(size=(40, networks.STEREO.bins, 2)).astype(np.float32)
     assert (
         "Start with zeros in every state; what comes out as STATE_next goes in as STATE with the next frame." in said["frames"]
     )
@@ -152,50 +132,46 @@ def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
     assert np.abs(np.stack(masks[late:]) * magnitudes - expected).max() <= 1e-5 * expected.max()
 
 
-def test_the_name_says_step(causal):
-    assert causal.path.name == "conv-step.onnx"
-
-
 def test_a_causal_network_hears_nothing_of_what_comes(causal):
-    audio = sound(6000)
+    audio = noise(6000)
     other = audio.copy()
-    other[3000:] = sound(3000)[::-1]
+    other[3000:] = noise(3000)[::-1]
     first, second = (streamed(StreamSeparator(causal), heard, 64)["vocals"] for heard in (audio, other))
     assert np.array_equal(first[: 3000 - 256], second[: 3000 - 256])
     assert not np.array_equal(first[3000:], second[3000:])
 
 
-def test_as_onnx_so_as_tflite(tmp_path):
-    run = a_run(tmp_path / "run", *NETWORKS["same"][:2])
-    one, other = (Artifact(path) for path in export([run], tmp_path, formats=["onnx", "tflite"], graph="step"))
-    assert other.path.name == "conv-step.tflite"
-    audio = sound(5000)
+def test_exported_as_onnx_and_as_tflite(tmp_path):
+    one, other = (Artifact(path) for path in export([networks.run("same")], tmp_path, formats=["onnx", "tflite"], graph="step"))
+    assert (one.path.name, other.path.name) == ("conv-step.onnx", "conv-step.tflite")
+    assert all(file.manifest.details["parity"]["max_relative_error"] <= 1e-5 for file in (one, other))
+    audio = noise(5000)
     expected = streamed(StreamSeparator(one), audio, 64)
     for target, stem in streamed(StreamSeparator(other), audio, 64).items():
         assert agreement(expected[target], stem) > 100
 
 
-def test_a_step_graph_separates_whole_songs_too(pair):
+def test_a_step_graph_separates_whole_songs_too(name, pair):
     """Block by block, which only a recurrent network hears: it starts each of them from nothing."""
     whole, step = pair
-    audio = sound(64 * 900)
+    audio = noise(64 * 900)
     expected = Separator(whole).separate(audio, 44100)
     for target, stem in Separator(step).separate(audio, 44100).items():
-        assert agreement(expected[target], stem) > (60 if step.manifest.name == "openunmix" else 100)
+        assert agreement(expected[target], stem) > (60 if name == "forward" else 100)
 
 
 def test_spectra_of_a_stream_are_those_of_the_whole():
     for padding in ("reflect", "zeros", "window"):
         spectrogram = Spectrogram(fft=64, hop=16, padding=padding)
         analysis = Analysis(spectrogram, frames=1)
-        frames = [frame for piece in np.array_split(sound(1000), 37) for frame in analysis.push(piece)] + [*analysis.finish()]
-        assert np.array_equal(np.concatenate(frames), stft(sound(1000), spectrogram))
+        frames = [frame for piece in np.array_split(noise(1000), 37) for frame in analysis.push(piece)] + [*analysis.finish()]
+        assert np.array_equal(np.concatenate(frames), stft(noise(1000), spectrogram))
 
 
 def test_files_hop_by_hop_from_the_command_line(causal, tmp_path, capsys):
     """At a rate of its own and in mono: the stream adapts both, as separating does."""
     path = tmp_path / "song.wav"
-    soundfile.write(path, sound(30_000, 1), 48000, "FLOAT")
+    soundfile.write(path, noise(30_000, 1), 48000, "FLOAT")
     model = ["--model", str(causal.path), "--float32"]
     assert main(["separate", str(path), *model, "--stream", "-o", str(tmp_path / "stream")]) == 0
     assert "stems come 6 ms after the sound" in capsys.readouterr().err
@@ -207,7 +183,7 @@ def test_files_hop_by_hop_from_the_command_line(causal, tmp_path, capsys):
 
 def test_two_files_are_two_streams(causal, tmp_path):
     for name in ("one", "two"):
-        soundfile.write(tmp_path / f"{name}.wav", sound(9000), 44100, "FLOAT")
+        soundfile.write(tmp_path / f"{name}.wav", noise(9000), 44100, "FLOAT")
     files = [str(tmp_path / f"{name}.wav") for name in ("one", "two")]
     assert main(["separate", *files, "--model", str(causal.path), "--float32", "--stream", "-o", str(tmp_path / "out")]) == 0
     one, two = (soundfile.read(tmp_path / "out" / name / "vocals.wav")[0] for name in ("one", "two"))
@@ -217,7 +193,7 @@ def test_two_files_are_two_streams(causal, tmp_path):
 def test_refusals(packed, runs, tmp_path, capsys):
     with pytest.raises(UsageError, match=r"small\.onnx: takes whole spectrograms, and a stream needs a step graph: export one"):
         StreamSeparator(Artifact(packed))
-    soundfile.write(tmp_path / "song.wav", sound(9000), 44100)
+    soundfile.write(tmp_path / "song.wav", noise(9000), 44100)
     call = ["separate", str(tmp_path / "song.wav"), "--model", str(packed), "--stream", "-o", str(tmp_path / "out")]
     assert main(call) == 2 and main([*call, "--wiener", "1"]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -232,24 +208,21 @@ def test_refusals(packed, runs, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("network", "options", "reason"),
-    [
-        ("openunmix", {"hidden": 12}, "its LSTM also runs backwards"),
-        ("spleeter", {"filters": [2, 3], "bins": 64, "frames": 32}, "it takes windows of frames: it cannot be streamed"),
-    ],
+    ("name", "reason"),
+    [("openunmix", "its LSTM also runs backwards"), ("unet", "it takes windows of frames: it cannot be streamed")],
 )
-def test_what_cannot_be_streamed(network, options, reason, tmp_path):
-    run = a_run(tmp_path / "run", network, options)
-    with pytest.raises(KerasepError, match=f"run: {reason}") as caught:
-        freeze([run], "x", step=True)
+def test_what_cannot_be_streamed(name, reason):
+    with pytest.raises(KerasepError, match=f"{name}: {reason}") as caught:
+        freeze([networks.run(name)], "x", step=True)
     assert "\n" not in str(caught.value)
 
 
 def test_networks_that_look_ahead_differently_do_not_share_a_stream(tmp_path):
     runs = []
     for target, padding in (("vocals", "same"), ("drums", "causal")):
-        model = build("conv", STEREO, CONV | {"padding": padding}, (target,))
-        recipe = Recipe("conv", "conv", CONV | {"padding": padding}, STEREO)
+        options = networks.LITTLE | {"padding": padding}
+        model = build("conv", networks.STEREO, options, (target,))
+        recipe = Recipe("conv", "conv", options, networks.STEREO)
         Imported(model, recipe, (target,), {}).write_run(tmp_path / target)
         runs.append(tmp_path / target)
     with pytest.raises(KerasepError, match=r"drums: looks 0 frames ahead and .*vocals 14: export it on its own"):
@@ -258,9 +231,10 @@ def test_networks_that_look_ahead_differently_do_not_share_a_stream(tmp_path):
 
 def test_the_wrong_channels(causal):
     with pytest.raises(KerasepError, match=r"the stream takes \(samples, 2\), not \(64, 1\)"):
-        StreamSeparator(causal).push(sound(64, 1))
+        StreamSeparator(causal).push(noise(64, 1))
 
 
+@pytest.mark.serial
 def test_memory_does_not_grow(causal):
     """In a process of its own: a minute of hops after the first seconds takes less than a megabyte more."""
     code = (

@@ -6,22 +6,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import keras
+import networks
 import numpy as np
 import pytest
 from conftest import agreement
 
 from kerasep import hub
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze, save, to_onnx
-from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.runtime import KEY
 from kerasep.inference.separator import Separator
 from kerasep.inference.usage import usage
-from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
-from kerasep.training.recipe import Augment, Recipe
 
 # What such a reader would write. All numbers are from `usage`, its sentences and shapes, none from the rest of the manifest.
 READER = r'''
@@ -143,60 +138,17 @@ for name in names:
 assert not {"kerasep", "scipy", "tensorflow", "keras", "onnx"} & {name.split(".")[0] for name in sys.modules}
 '''
 
-STEREO = Spectrogram(fft=256, hop=64)
-MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
-SMALL = {"vertical": 6, "horizontal": 5, "hidden": 8}
-UNET = {"bins": 64, "frames": 32, "filters": [2, 3], "elu": True}
-PAIR, ALL = ("vocals", "drums"), ("vocals", "drums", "bass", "other")
-# By name: network, its options, what it sees, targets, and the manifest's defaults.
-MADE = {
-    "thesis": ("conv", SMALL, STEREO, PAIR, {}),  # at least 15 frames
-    "alone": ("conv", SMALL | {"padding": "same"}, STEREO, ("vocals",), {"mask": "none"}),
-    "binary": ("conv", SMALL | {"padding": "same"}, STEREO, PAIR, {"mask": "binary"}),
-    "deepconvsep": ("deepconvsep", {"filters": 5, "hidden": 7}, MONO, ALL, {}),
-    "half-overlap": ("conv", SMALL, Spectrogram(fft=256, hop=128, channels=1), PAIR, {"exponent": 0.5}),
-    "spleeter": (
-        "spleeter",
-        UNET,
-        Spectrogram(fft=256, hop=64, padding="window"),
-        PAIR,
-        {"mask": "ratio", "exponent": 2.0, "unclaimed": "dropped"},
-    ),
-    "bands": ("bands", {"layout": [[2, 1], [1, 3]], "size": 6, "blocks": 1, "ahead": 2}, STEREO, PAIR, {}),
-    "openunmix": ("openunmix", {"hidden": 8, "depth": 1, "bidirectional": False}, STEREO, PAIR, {}),
-}
+# Masks, windows and transforms of every kind; and what is read by whoever takes what the project ships.
+NAMES = ("thesis", "alone", "binary", "windows", "half-overlap", "unet", "narrow", "forward-biased", "same")
 
 
-def make(name: str, folder: Path) -> Path:
-    """A run folder of a small network with random weights."""
-    network, options, spectrogram, targets, defaults = MADE[name]
-    keras.utils.set_random_seed(3)
-    model = build(network, spectrogram, options, targets)
-    random = np.random.default_rng(3)
-    for variable in model.weights:
-        if variable.path.endswith("bias"):
-            variable.assign(random.normal(0.1, 0.2, variable.shape))
-    recipe = Recipe(name, network, options, spectrogram, Augment())
-    Imported(model, recipe, targets, defaults).write_run(folder / "run")
-    return folder / "run"
-
-
-@pytest.fixture(scope="module", params=[*MADE, "packed", *hub.BUNDLED, "fixed"])
-def artifact(request, tmp_path_factory) -> Artifact:
-    folder = tmp_path_factory.mktemp(request.param)
-    if request.param == "packed":
-        return Artifact(request.getfixturevalue("packed"))
+@pytest.fixture(params=[*NAMES, "fixed", *hub.BUNDLED])
+def artifact(request) -> Artifact:
     if request.param in hub.BUNDLED:
         return hub.load(request.param)
     if request.param == "fixed":
-        from export.pipeline import export
-
-        root = request.getfixturevalue("hq_root")
-        (path,) = export([make("thesis", folder)], folder / "out", frames=100, batch=3, root=root)
-        return Artifact(path)
-    frozen = freeze([make(request.param, folder)], request.param)
-    save(to_onnx(frozen.lean, frozen.manifest.spectrogram), frozen.manifest, folder / "made.onnx")
-    return Artifact(folder / "made.onnx")
+        return networks.artifact("thesis", frames=100, batch=3)
+    return networks.artifact(request.param)
 
 
 def as_a_reader(path: Path, audio: np.ndarray, targets: tuple[str, ...], folder: Path) -> dict[str, np.ndarray]:
