@@ -38,6 +38,7 @@ from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.training.recipe import Augment, Recipe
 from kerasep.training.trainer import load_run
 
+pytestmark = pytest.mark.usefixtures("excerpt")
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
 FIXED = {"frames": 100, "batch": 2}

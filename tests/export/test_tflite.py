@@ -27,6 +27,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact, beside
 from kerasep.inference.separator import Separator
 
+pytestmark = pytest.mark.usefixtures("excerpt")
 SLOW = pytest.mark.slow
 FRAMES = {"bands": 320, "conv": 0, "deepconvsep": 0, "openunmix": 320, "spleeter": 0}  # 0: any, or the network's own
 LOOPS = ("bands", "openunmix")

@@ -1,11 +1,13 @@
 """Waveform in, stems out: lengths, rates, channels, and blocks that leave no trace."""
 
+import networks
 import numpy as np
 import pytest
 import soxr
 from conftest import agreement
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from signals import noise
 
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
@@ -16,12 +18,8 @@ from kerasep.signal.wiener import wiener
 
 
 @pytest.fixture(scope="module")
-def artifact(packed) -> Artifact:
-    return Artifact(packed)
-
-
-def noise(samples: int, channels: int = 2) -> np.ndarray:
-    return np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
+def artifact() -> Artifact:
+    return networks.artifact("same")
 
 
 def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[str, np.ndarray]:
@@ -97,7 +95,7 @@ def test_some_targets_are_the_same_as_in_all(artifact, mixture):
 @pytest.mark.parametrize(
     ("choice", "match"),
     [
-        ({"targets": ["piano"]}, "unknown target 'piano': small has vocals, drums"),
+        ({"targets": ["piano"]}, "unknown target 'piano': same has vocals, drums"),
         ({"mask": "hard"}, "unknown mask 'hard'"),
         ({"exponent": 0}, "exponent"),
         ({"exponent": float("nan")}, "exponent"),

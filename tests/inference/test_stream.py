@@ -141,6 +141,7 @@ def test_a_causal_network_hears_nothing_of_what_comes(causal):
     assert not np.array_equal(first[3000:], second[3000:])
 
 
+@pytest.mark.usefixtures("excerpt")
 def test_exported_as_onnx_and_as_tflite(tmp_path):
     one, other = (Artifact(path) for path in export([networks.run("same")], tmp_path, formats=["onnx", "tflite"], graph="step"))
     assert (one.path.name, other.path.name) == ("conv-step.onnx", "conv-step.tflite")
