@@ -6,11 +6,13 @@ Tests run in as many processes as there are cores (pytest-xdist, `addopts` in se
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from filelock import FileLock
 from hypothesis import settings
 
 from kerasep.datasets import demo
@@ -37,12 +39,14 @@ def pytest_xdist_setupnodes() -> None:
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all tests of a file, which share what they are made of, and one all that are marked `serial`."""
-    for item in items:
-        group = "serial" if item.get_closest_marker("serial") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.fixture(autouse=True)
+def one_at_a_time(request, tmp_path_factory) -> Iterator[None]:
+    """Tests that are marked `serial` wait for each other, in whichever processes they are."""
+    if request.node.get_closest_marker("serial") is None:
+        yield
+    else:
+        with FileLock(tmp_path_factory.getbasetemp().parent / "serial.lock"):
+            yield
 
 
 @pytest.fixture(scope="session")
