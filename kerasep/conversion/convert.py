@@ -29,7 +29,7 @@ from kerasep.inference.artifact import Artifact, beside, predict, sha256
 from kerasep.inference.manifest import INPUT, PRESENT, Manifest
 from kerasep.inference.runtime import KEY
 from kerasep.inference.usage import described
-from kerasep.models import ReceptiveField, context, folded, stepped
+from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 from kerasep.training.recipe import WEIGHTS, Recipe
@@ -98,7 +98,7 @@ def freeze(
     records, networks = _load(runs)
     recipes = [Recipe.from_json(record["recipe"]) for record in records]
     spectrogram = recipes[0].spectrogram
-    needed = _context([context(recipe.network, recipe.options) for recipe in recipes], runs)
+    needed = _context([receptive_field_of(recipe.network, recipe.options) for recipe in recipes], runs)
     window, hop, margin = _windows(needed, frames)
     targets = tuple(target for record in records for target in record["targets"])
     grid = FILTER_FRAMES if not hop or margin else hop * -(-FILTER_FRAMES // hop)
@@ -112,8 +112,8 @@ def freeze(
         name=name,
         targets=targets,
         spectrogram=spectrogram,
-        block_frames=grid * -(-max(needed.stretch, needed.frames) // grid),
-        context_frames=needed.frames,
+        block_frames=grid * -(-max(needed.block, needed.context) // grid),
+        context_frames=needed.context,
         context_exact=needed.exact,
         minimum_frames=needed.minimum,
         window_frames=window,
@@ -152,7 +152,7 @@ def _stepping(recipes: Sequence[Recipe], networks: Sequence[keras.Model], manife
             lean.append(stepped(recipe.network, manifest.spectrogram, network))
         except ValueError as error:
             raise KerasepError(f"{run}: {error}") from error
-    ahead = [context(recipe.network, recipe.options).ahead for recipe in recipes]
+    ahead = [receptive_field_of(recipe.network, recipe.options).look_ahead for recipe in recipes]
     for run, frames in zip(runs, ahead, strict=True):
         if frames != ahead[0]:
             raise KerasepError(f"{run}: looks {frames} frames ahead and {runs[0]} {ahead[0]}: export it on its own")
@@ -358,27 +358,27 @@ def _context(contexts: Sequence[ReceptiveField], runs: Sequence[Path]) -> Recept
     """What all networks of a graph need together."""
     first = contexts[0]
     for needed, run in zip(contexts, runs, strict=True):
-        if (needed.window, needed.step) != (first.window, first.step):
+        if (needed.window, needed.stride) != (first.window, first.stride):
             raise KerasepError(f"{run}: takes other windows than {runs[0]}: pack it on its own")
     return ReceptiveField(
-        frames=max(needed.frames for needed in contexts),
+        context=max(needed.context for needed in contexts),
         minimum=max(needed.minimum for needed in contexts),
         exact=all(needed.exact for needed in contexts),
         window=first.window,
-        step=first.step,
-        stretch=max(needed.stretch for needed in contexts),
+        stride=first.stride,
+        block=max(needed.block for needed in contexts),
     )
 
 
 def _windows(needed: ReceptiveField, frames: int) -> tuple[int, int, int]:
     """Window, step and margin of a file that is to take so many frames, 0 for any."""
     if not frames or frames == needed.window:
-        return needed.window, needed.step, 0
+        return needed.window, needed.stride, 0
     if needed.window:
         raise UsageError(f"--frames {frames}: these networks take {needed.window} frames and no other number")
-    if frames <= 2 * needed.frames:
-        raise UsageError(f"--frames {frames}: {2 * needed.frames} of them are context: give more")
-    return frames, frames - 2 * needed.frames, needed.frames
+    if frames <= 2 * needed.context:
+        raise UsageError(f"--frames {frames}: {2 * needed.context} of them are context: give more")
+    return frames, frames - 2 * needed.context, needed.context
 
 
 def _summary(record: dict[str, Any], run: Path) -> dict[str, Any]:
