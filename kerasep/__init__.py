@@ -4,8 +4,8 @@
     separator = kerasep.load("bands")
     stems = separator(audio, rate)   # {"vocals": ..., "drums": ..., "bass": ..., "other": ...}
 
-`audio` is (samples, channels) or (samples,), full scale at 1; every stem has its shape. `separator.separate_file("song.mp3", "out/")`
-writes files; `kerasep.separate` does it all in one call.
+`audio` is (samples, channels) or (samples,), full scale at 1; every stem has its shape.
+`separator.separate_file("song.mp3", "out/")` writes files; `kerasep.separate` does it all in one call.
 """
 
 from collections.abc import Sequence

@@ -17,8 +17,9 @@ import kerasep
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import sha256
 from kerasep.inference.chunking import Arrays, estimate
-from kerasep.inference.graphs import INPUT, PRESENT, Blocks, Mask, Masking, SpectrogramGraph, StepGraph, Windows
+from kerasep.inference.graphs import INPUT, PRESENT, Blocks, SpectrogramGraph, StepGraph, Windows
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Mask, Masking
 from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
@@ -184,7 +185,7 @@ class _Loaded:
 
     def masking(self, mask: str | None, exponent: float | None, wiener: int | None, grid: int) -> Masking:
         """As chosen, else as the runs have it."""
-        plain = {"mask": str(Mask.RATIO if len(self.targets) > 1 else Mask.NONE)}
+        plain: dict[str, Any] = {"mask": Mask.RATIO if len(self.targets) > 1 else Mask.NONE}
         said = {name: self.defaults[name] for name in ("mask", "exponent", "wiener", "unclaimed") if name in self.defaults}
         chosen = {"mask": mask, "exponent": exponent, "wiener": wiener}
         return Masking(**plain | said | {k: v for k, v in chosen.items() if v is not None}, filter_frames=grid)

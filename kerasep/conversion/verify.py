@@ -15,12 +15,11 @@ from kerasep.signal.levels import relative_error
 
 TOLERANCE = 1e-5  # of max|a - b| / max|b| between a float32 file and Keras
 # All that a float32 ONNX file may need of a runtime; docs/export.md lists them.
-OPERATORS = frozenset(
-    (
-        "Add Concat Conv ConvTranspose Div Elu Gemm LSTM LeakyRelu MatMul Mul Pad Pow Relu Reshape Sigmoid Slice Softmax Split "
-        "Squeeze Sub Tanh Transpose Unsqueeze"
-    ).split()
+BASIC = (
+    "Add Concat Conv ConvTranspose Div Elu Gemm LSTM LeakyRelu MatMul Mul Pad Pow Relu Reshape Sigmoid Slice Softmax Split "
+    "Squeeze Sub Tanh Transpose Unsqueeze"
 )
+OPERATORS = frozenset(BASIC.split())
 
 
 def operators(path: Path) -> dict[str, int]:

@@ -1,8 +1,8 @@
 """Where songs are cut into what a graph takes, and put together again. Nothing else does.
 
-    blocks      of a spectrogram, each with some frames of its neighbours: memory does not grow with a song
-    windows     of a block, for a graph that takes one number of frames
-    segments    of a waveform, for a graph that takes samples
+blocks      of a spectrogram, each with some frames of its neighbours: memory does not grow with a song
+windows     of a block, for a graph that takes one number of frames
+segments    of a waveform, for a graph that takes samples
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -3,8 +3,9 @@
 from typing import Any
 
 from kerasep.inference.chunking import segments_of
-from kerasep.inference.graphs import Blocks, Graph, Kind, Masking, SpectrogramGraph, StepGraph, WaveformGraph, Windows
+from kerasep.inference.graphs import Blocks, Graph, Kind, SpectrogramGraph, StepGraph, WaveformGraph, Windows
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Masking
 from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 

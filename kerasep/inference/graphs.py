@@ -1,17 +1,18 @@
 """The kinds of graph, each with the fields of its kind alone.
 
-    SpectrogramGraph    magnitudes of a stretch of a song in, one estimate a target out
-    StepGraph           the same for one frame at a time, with states
-    WaveformGraph       samples in, stems out
+SpectrogramGraph    magnitudes of a stretch of a song in, one estimate a target out
+StepGraph           the same for one frame at a time, with states
+WaveformGraph       samples in, stems out
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from kerasep.inference.checks import whole_numbers
+from kerasep.inference.masking import Masking
 from kerasep.signal.stft import Spectrogram
-from kerasep.signal.wiener import FILTER_FRAMES
 
 INPUT = "mixture"
 PRESENT = "present"  # of a step graph that looks ahead: 1 for a frame of the song, 0 for one after its end
@@ -20,56 +21,12 @@ NEXT = "_next"  # added to a state's name where it comes out
 Shapes = dict[str, tuple[int, ...]]  # by tensor; 0 where any size is taken
 
 
-class Mask(StrEnum):
-    """How estimates become stems."""
-
-    NONE = "none"  # estimated magnitudes with the mixture's phase
-    RATIO = "ratio"
-    BINARY = "binary"
-
-
-class Unclaimed(StrEnum):
-    """What ratio masks do with a bin in which no target has any magnitude."""
-
-    SHARED = "shared"  # out evenly
-    DROPPED = "dropped"
-
-
 class Kind(StrEnum):
     """Of graph."""
 
     SPECTROGRAM = "spectrogram"
     STEP = "step"
     WAVEFORM = "waveform"
-
-
-@dataclass(frozen=True)
-class Masking:
-    """From estimates to stems, by default.
-
-    Attributes:
-        mask: the mask.
-        exponent: of the ratio mask.
-        unclaimed: see `Unclaimed`.
-        wiener: iterations of the Wiener filter after masking.
-        filter_frames: frames that share the filter's covariances (`kerasep.signal.wiener`).
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    mask: Mask = Mask.RATIO
-    exponent: float = 1.0
-    unclaimed: Unclaimed = Unclaimed.SHARED
-    wiener: int = 0
-    filter_frames: int = FILTER_FRAMES
-
-    def __post_init__(self) -> None:
-        _choose(self, "mask", Mask)
-        _choose(self, "unclaimed", Unclaimed)
-        if isinstance(self.exponent, bool) or not isinstance(self.exponent, int | float) or not 0 < self.exponent < 100:
-            raise ValueError(f"exponent must be a positive number below 100, not {self.exponent!r}")
-        whole_numbers(self, wiener=0, filter_frames=1)
 
 
 @dataclass(frozen=True)
@@ -295,19 +252,3 @@ GRAPHS: dict[str, type[SpectrogramGraph] | type[StepGraph] | type[WaveformGraph]
     Kind.STEP: StepGraph,
     Kind.WAVEFORM: WaveformGraph,
 }
-
-
-def whole_numbers(values: Any, **least: int) -> None:
-    """Raise ValueError unless these attributes are integers, none less than given."""
-    for name, low in least.items():
-        value = getattr(values, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"{name} must be an integer of at least {low}, not {value!r}")
-
-
-def _choose(values: Any, name: str, choices: type[StrEnum]) -> None:
-    """Turn an attribute's text, as JSON has it, into a choice."""
-    value = getattr(values, name)
-    if value not in list(choices):
-        raise ValueError(f"unknown {name} {value!r}: choose from {', '.join(choices)}")
-    object.__setattr__(values, name, choices(value))

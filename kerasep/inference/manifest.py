@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from kerasep.errors import UsageError
-from kerasep.inference.graphs import GRAPHS, Blocks, Graph, Masking, Segments, Shapes, Windows, whole_numbers
+from kerasep.inference.checks import whole_numbers
+from kerasep.inference.graphs import GRAPHS, Blocks, Graph, Segments, Shapes, Windows
+from kerasep.inference.masking import Masking
 from kerasep.signal.stft import Spectrogram
 
 FORMAT = 2

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from kerasep.errors import UsageError
-from kerasep.inference.graphs import Mask, Masking
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Mask, Masking
 from kerasep.signal import masks
 from kerasep.signal.wiener import wiener as filtered
 

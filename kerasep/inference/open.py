@@ -31,6 +31,8 @@ def open_separator(
         return WaveformSeparator(artifact, targets)
     if isinstance(graph, StepGraph):
         if wiener:
-            raise UsageError(f"{artifact.path}: a step graph has no Wiener filter, which needs seconds of sound: leave --wiener out")
+            raise UsageError(
+                f"{artifact.path}: a step graph has no Wiener filter, which needs seconds of sound: leave --wiener out"
+            )
         return StreamSeparator(artifact, targets, mask, exponent, residual)
     return SpectrogramSeparator(artifact, targets, mask, exponent, wiener, residual)

@@ -5,8 +5,9 @@ The words are made of the values: `text` says nothing that the rest of `usage` d
 
 from typing import Any
 
-from kerasep.inference.graphs import INPUT, NEXT, PRESENT, Mask, SpectrogramGraph, StepGraph, Unclaimed, WaveformGraph
+from kerasep.inference.graphs import INPUT, NEXT, PRESENT, SpectrogramGraph, StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Mask, Unclaimed
 from kerasep.signal.stft import WINDOWS
 
 Values = dict[str, Any]
@@ -26,7 +27,7 @@ def usage(manifest: Manifest) -> Values:
     """
     graph = manifest.graph
     free = ("batch", "channels", "samples") if isinstance(graph, WaveformGraph) else ("batch", "frames", "", "")
-    values = {
+    values: Values = {
         "inputs": {name: _tensor(shape, free) for name, shape in manifest.inputs().items()},
         "outputs": {name: _tensor(shape, free) for name, shape in manifest.outputs().items()},
     }
@@ -115,9 +116,9 @@ def _feed_text(transform: Values) -> str:
     edges = "zeros" if transform["padding"] == "zeros" else "its reflection, without repeating the first and the last sample"
     channels = "both channels" if transform["channels"] == 2 else "the mean of all channels"
     return (
-        f"{INPUT}: magnitudes of the short-time Fourier transform of {channels} of audio at {transform['rate']} Hz, full scale "
-        f"at 1, axes batch, frames, bins, channels. Put {transform['before']} samples before the signal and {transform['after']} "
-        f"after it: {edges}. Frame t is samples {hop} t to {hop} t + {fft - 1} of that, each times "
+        f"{INPUT}: magnitudes of the short-time Fourier transform of {channels} of audio at {transform['rate']} Hz, full "
+        f"scale at 1, axes batch, frames, bins, channels. Put {transform['before']} samples before the signal and "
+        f"{transform['after']} after it: {edges}. Frame t is samples {hop} t to {hop} t + {fft - 1} of that, each times "
         f"the window w(n) = {window}; its {fft}-point transform, not scaled, gives bins 0 to {fft // 2}."
     )
 
@@ -134,7 +135,9 @@ def _frames_text(frames: Values) -> str:
     cut = f"Exactly {frames['window']} frames: cut a song into windows {frames['stride']} frames apart, the first from its "
     cut += "first frame, the last filled up with zeros."
     if frames["margin"]:
-        return f"{cut} Of each window drop the first and last {frames['margin']} estimates, but keep those of the song's own ends."
+        return (
+            f"{cut} Of each window drop the first and last {frames['margin']} estimates, but keep those of the song's own ends."
+        )
     if frames["crossfade"]:
         return (
             f"{cut} Put estimates together in order: over the {frames['crossfade']} frames that a window shares with what is "

@@ -27,7 +27,8 @@ from kerasep.datasets.musdb import Song, songs
 from kerasep.errors import KerasepError, first_line
 from kerasep.files import replacing, write_json
 from kerasep.machine import commit, peak_megabytes
-from kerasep.models import build, context
+from kerasep.models import build, receptive_field_of
+from kerasep.models.weights import load_weights
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
@@ -133,7 +134,7 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
         raise KerasepError(f"{run}: holds no trained weights ({WEIGHTS} is missing): train one first")
     try:
         network = build(recipe.network, recipe.spectrogram, recipe.options, tuple(record["targets"]))
-        network.load_weights(run / WEIGHTS)
+        load_weights(network, run / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
         raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
@@ -299,7 +300,7 @@ def prepare(
 
 def _fits(recipe: Recipe) -> None:
     """Raise KerasepError unless an example has as many frames as the network takes."""
-    needed, spectrogram = context(recipe.network, recipe.options), recipe.spectrogram
+    needed, spectrogram = receptive_field_of(recipe.network, recipe.options), recipe.spectrogram
     frames = 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop
     if needed.window and frames != needed.window:
         seconds = ((needed.window - 1) * spectrogram.hop + spectrogram.fft) / spectrogram.rate

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from export.pipeline import export
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze, pack
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.pack import pack
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import usage
 from kerasep.models import build, context
@@ -74,7 +75,7 @@ def streamed(stream: StreamSeparator, audio: np.ndarray, hop: int) -> dict[str, 
 def test_a_stream_is_the_whole_song(pair, samples):
     whole, step = pair
     audio = sound(samples)
-    expected = Separator(whole).separate(audio, 44100)
+    expected = open_separator(whole)(audio, 44100)
     for target, stem in streamed(StreamSeparator(step), audio, 64).items():
         assert stem.shape == audio.shape
         assert agreement(expected[target], stem) > 100
@@ -148,7 +149,7 @@ def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
         given |= {name.removesuffix("_next"): state for name, state in made.items() if name.endswith("_next")}
         masks.append(made["vocals"][0, 0])
     assert "Each target's output times mixture of the frame it belongs to is its estimate" in said["take"]
-    expected = whole.predict(magnitudes)["vocals"]
+    expected = whole.estimate(magnitudes)["vocals"]
     assert np.abs(np.stack(masks[late:]) * magnitudes - expected).max() <= 1e-5 * expected.max()
 
 
@@ -179,8 +180,8 @@ def test_a_step_graph_separates_whole_songs_too(pair):
     """Block by block, which only a recurrent network hears: it starts each of them from nothing."""
     whole, step = pair
     audio = sound(64 * 900)
-    expected = Separator(whole).separate(audio, 44100)
-    for target, stem in Separator(step).separate(audio, 44100).items():
+    expected = open_separator(whole)(audio, 44100)
+    for target, stem in open_separator(step)(audio, 44100).items():
         assert agreement(expected[target], stem) > (60 if step.manifest.name == "openunmix" else 100)
 
 
