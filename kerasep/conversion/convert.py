@@ -33,7 +33,7 @@ from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 from kerasep.training.recipe import WEIGHTS, Recipe
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read
 DEFAULTS = {"exponent": 1.0, "wiener": 0, "licence": "not stated: ask whoever trained it"}
