@@ -11,7 +11,7 @@ from kerasep.conversion import convert as conversion
 from kerasep.conversion.pack import pack
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 
 def refused(runs, output, match: str, error=KerasepError) -> None:

@@ -55,7 +55,12 @@ def test_whole_path_is_open_unmixs(artifact, iterations, softmask, residual):
 
 def test_an_imported_artifact_says_what_it_is(artifact):
     manifest = artifact.manifest
-    assert (manifest.mask, manifest.wiener, manifest.unclaimed, manifest.origin) == ("none", 1, "dropped", "tests")
+    assert (manifest.graph.masking.mask, manifest.graph.masking.wiener, manifest.graph.masking.unclaimed, manifest.origin) == (
+        "none",
+        1,
+        "dropped",
+        "tests",
+    )
     assert manifest.parameters == sum(v.size for s in states().values() for n, v in s.items() if _counted(n))
     assert 0 < manifest.multiply_adds < 1e9
 
@@ -106,7 +111,7 @@ def test_import_command(folder, artifact, tmp_path, capsys):
     assert main(["import", "openunmix", str(folder), "-o", str(output), "--licence", "mine"]) == 0
     assert "vocals, drums; differs from Keras by" in capsys.readouterr().out
     manifest = Artifact(output).manifest
-    assert manifest.spectrogram == artifact.manifest.spectrogram and manifest.licence == "mine"
+    assert manifest.graph.spectrogram == artifact.manifest.graph.spectrogram and manifest.licence == "mine"
     magnitudes = np.abs(np.random.default_rng(0).normal(size=(50, 129, 2))).astype(np.float32)
     ours, expected = Artifact(output).estimate(magnitudes), artifact.estimate(magnitudes)
     assert all(np.array_equal(ours[target], expected[target]) for target in expected)
@@ -121,7 +126,7 @@ def test_one_target_and_a_run_to_train_on(folder, hq_root, tmp_path, capsys):
     assert "holds a run already" in capsys.readouterr().err
     assert main(["pack", str(run), "-o", str(tmp_path / "vocals.onnx")]) == 0
     manifest = Artifact(tmp_path / "vocals.onnx").manifest
-    assert (manifest.targets, manifest.mask, manifest.wiener) == (("vocals",), "none", 0)
+    assert (manifest.targets, manifest.graph.masking.mask, manifest.graph.masking.wiener) == (("vocals",), "none", 0)
 
     sizes = ["spectrogram.rate=8000", "spectrogram.fft=256", "spectrogram.hop=64", "options.hidden=8"]
     short = ["batch=2", "seconds=0.5", "steps=1", "epochs.vocals=1", "jit=false", "early_stop=0", "learning_rate=1e-9"]
@@ -253,7 +258,8 @@ def test_spleeter_command_takes_folders_and_wheels(checkpoint, tmp_path, capsys)
         assert import_spleeter(source, tmp_path / "spleeter.onnx") == 0
         artifact = Artifact(tmp_path / "spleeter.onnx")
         assert artifact.manifest.targets == ("vocals", "accompaniment")
-        assert (artifact.manifest.mask, artifact.manifest.exponent, artifact.manifest.unclaimed) == ("ratio", 2.0, "dropped")
+        masking = artifact.manifest.graph.masking
+        assert (masking.mask, masking.exponent, masking.unclaimed) == ("ratio", 2.0, "dropped")
         outputs.append(artifact.estimate(magnitudes)["vocals"])
     assert np.array_equal(*outputs) and outputs[0].shape == magnitudes.shape
     assert outputs[0][:, :1024].all() and not outputs[0][:, 1024:].any()

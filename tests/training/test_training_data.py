@@ -1,4 +1,4 @@
-"""Examples: what is read, what is done to it, and what the step makes of it."""
+"""Training examples: what is read, how it is augmented, and the transform inside the step."""
 
 from dataclasses import replace
 
@@ -90,14 +90,14 @@ def test_speed_moves_pitch_and_keeps_length(tmp_path):
     assert 880 <= heard.min() < 940 and 1060 < heard.max() <= 1120
 
 
-@pytest.mark.parametrize("in_phase", [False, True])
+@pytest.mark.parametrize("phase_sensitive", [False, True])
 @pytest.mark.parametrize(("channels", "tilt", "targets"), [(2, 0, ("bass",)), (1, 0, ("vocals", "drums")), (2, 4, ("other",))])
-def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, in_phase):
+def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, phase_sensitive):
     """Gains, sums, tilts and magnitudes in the graph against `spectral.stft` of waveforms mixed here."""
     recipe = replace(RECIPE, spectrogram=Spectrogram(channels=channels, fft=256, hop=64), batch=6)
     recipe = replace(recipe, augment=replace(RECIPE.augment, tilt=tilt))
     batch = Mixer(songs(hq_root, "train"), recipe, 0)(1)
-    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0, in_phase)(batch)
+    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0, phase_sensitive)(batch)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(256, 1 / 44100), 20) / 1000)
     for index in range(6):
         spectra = {}
@@ -110,7 +110,7 @@ def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, in_
         assert np.abs(np.asarray(mixture)[index] - expected).max() <= 1e-5 * expected.max()
         for number, target in enumerate(targets):
             expected, clear = np.abs(spectra[target]), True
-            if in_phase:  # which is not clear where the stems cancel each other
+            if phase_sensitive:  # inaccurate where the stems cancel
                 clear = np.abs(together) > 0.01 * expected
                 expected = expected * np.cos(np.angle(spectra[target]) - np.angle(together))
             assert (np.abs(np.asarray(references)[index, number] - expected) * clear).max() <= 1e-5 * expected.max()
