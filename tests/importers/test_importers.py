@@ -55,7 +55,8 @@ def test_whole_path_is_open_unmixs(artifact, iterations, softmask, residual):
 
 def test_an_imported_artifact_says_what_it_is(artifact):
     manifest = artifact.manifest
-    assert (manifest.graph.masking.mask, manifest.graph.masking.wiener, manifest.graph.masking.unclaimed, manifest.origin) == (
+    masking = manifest.graph.masking
+    assert (masking.mask, masking.wiener, masking.unclaimed, manifest.origin) == (
         "none",
         1,
         "dropped",
