@@ -20,14 +20,12 @@ import tensorflow as tf
 
 from benchmarks.training import STEPS
 from kerasep.datasets.musdb import SOURCES, songs
-from kerasep.machine import peak_megabytes
 from kerasep.signal.stft import stft
 from kerasep.training import engine
-from kerasep.training.callbacks import Clock
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES
-from kerasep.training.trainer import prepare, train
+from kerasep.training.trainer import Clock, peak_megabytes, prepare, train
 
 TARGETS = ("vocals",)
 REPETITIONS = 9
@@ -64,7 +62,7 @@ def transform(root: str) -> None:
     spectrogram = recipe.spectrogram
     mixer = Mixer(songs(Path(root), "train"), recipe, seed=0)
     batch = mixer(0)
-    layer = Transform(spectrogram, TARGETS, tilted=False, phase_sensitive=False)
+    layer = Transform(spectrogram, TARGETS, tilted=False, in_phase=False)
     graph = tf.function(layer, jit_compile=True)
 
     def host() -> None:
