@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 import kerasep
-from benchmarks import tables
-from benchmarks.committed import measured
+from benchmarks.pages import tables
+from benchmarks.pages.committed import measured
 from export.pipeline import PRECISIONS
 from export.verify import LOSS, OPERATORS, WAVEFORM
 from kerasep.hub import BUNDLED, DEFAULT
