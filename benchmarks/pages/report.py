@@ -27,11 +27,14 @@ def add(folder: Path, sections: dict[str, Any]) -> None:
     check_writable(folder)
     result = (load(folder / RESULTS) if (folder / RESULTS).exists() else {}) | sections
     write_json(folder / RESULTS, result)
-    tables = {title: rows(result[name]) for title, (name, rows) in TABLES.items() if name in result}
     with replacing(folder / "report.md") as partial:
-        partial.write_text("\n".join(_markdown(result, tables)))
+        partial.write_text(markdown(result))
     with replacing(folder / PAGE) as partial:
-        partial.write_text(_page(result, tables))
+        partial.write_text(page(result))
+
+
+def _tables(result: dict[str, Any]) -> dict[str, Table]:
+    return {title: rows(result[name]) for title, (name, rows) in TABLES.items() if name in result}
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
@@ -68,20 +71,23 @@ def _latency_notes(section: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _markdown(result: dict[str, Any], tables: dict[str, Table]) -> list[str]:
+def markdown(result: dict[str, Any]) -> str:
+    """The report of results in Markdown: tables and notes."""
     lines = ["# Benchmarks", ""]
-    for title, (columns, rows) in tables.items():
+    for title, (columns, rows) in _tables(result).items():
         lines += [f"## {title}", "", *table(columns, rows), ""]
-    return [*lines, *(f"- {note}" for note in _notes(result)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in _notes(result)), ""])
 
 
-def _page(result: dict[str, Any], tables: dict[str, Table]) -> str:
+def page(result: dict[str, Any]) -> str:
+    """The report of results as one HTML page: charts, tables and notes."""
+
     def cells(kind: str, row: tuple[str, ...]) -> str:
         return "<tr>" + "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in row) + "</tr>"
 
     shown = "".join(
         f"<h2>{title}</h2><table>{cells('th', columns)}{''.join(cells('td', row) for row in rows)}</table>"
-        for title, (columns, rows) in tables.items()
+        for title, (columns, rows) in _tables(result).items()
     )
     notes = "".join(f"<li>{html.escape(note)}</li>" for note in _notes(result))
     drawn = {title: draw(result[name]) for title, (name, draw) in CHARTS.items() if name in result}

@@ -10,7 +10,7 @@ from conftest import CHROMIUM, ROOT
 from benchmarks import __main__ as benchmarks
 from benchmarks.pages.committed import MACHINES, measured
 from benchmarks.pages.compare import compare
-from benchmarks.pages.report import PAGE, add
+from benchmarks.pages.report import PAGE, add, markdown, page
 from benchmarks.pages.results import RESULTS, cases, load
 from kerasep.errors import KerasepError
 
@@ -23,16 +23,14 @@ def latency():
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_committed_pages_are_those_of_their_results(machine, tmp_path):
+def test_committed_reports_are_those_of_their_results(machine):
     folder = ROOT / "benchmarks" / "results" / machine
-    add(tmp_path, load(folder / RESULTS))
-    assert (tmp_path / RESULTS).read_text() == (folder / RESULTS).read_text(), "python -m benchmarks pages"
-    assert (tmp_path / "report.md").read_text() == (folder / "report.md").read_text(), "python -m benchmarks pages"
+    assert markdown(load(folder / RESULTS)) == (folder / "report.md").read_text(), f"python -m benchmarks pages {folder}"
 
 
 def test_the_page_shows_charts_and_asks_nothing(latency, tmp_path):
-    add(tmp_path, latency)
-    text = (tmp_path / PAGE).read_text()
+    text = page(latency)
+    (tmp_path / PAGE).write_text(text)
     assert text.count("<svg") == 2
     assert text.count("<tr>") == 1 + sum(1 for _ in cases(latency["latency"]))
     if CHROMIUM is None:
@@ -40,12 +38,12 @@ def test_the_page_shows_charts_and_asks_nothing(latency, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, said, asked = browser.new_page(), [], []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((tmp_path / PAGE).as_uri())
-        for chart in page.locator("svg").all():
+        shown, said, asked = browser.new_page(), [], []
+        shown.on("console", lambda message: said.append(message.text))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on("request", lambda request: asked.append(request.url))
+        shown.goto((tmp_path / PAGE).as_uri())
+        for chart in shown.locator("svg").all():
             box = chart.bounding_box()
             assert box["width"] > 200 and box["height"] > 50
         assert not said and asked == [(tmp_path / PAGE).as_uri()]
@@ -104,14 +102,13 @@ def test_what_is_no_result(tmp_path):
             load(tmp_path / RESULTS)
 
 
-def test_times_that_spread_are_said(latency, tmp_path):
+def test_times_that_spread_are_said(latency):
     section = latency["latency"]
     for _, case in cases(section):
         case["samples"] = [0.01] * 4
     section["files"][0]["cases"][0]["samples"] = [0.01, 0.01, 0.02, 0.03]
     section["files"][0]["cases"][0]["nodes"] = {"CUDAExecutionProvider": 20, "CPUExecutionProvider": 3}
-    add(tmp_path / "out", latency)
-    text = (tmp_path / "out" / "report.md").read_text()
+    text = markdown(latency)
     assert text.count("(wide)") == 1 and text.count("spread widely") == 1
     assert "nodes did not all run there: 20 on CUDAExecutionProvider, 3 on CPUExecutionProvider" in text
 
