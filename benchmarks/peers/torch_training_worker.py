@@ -1,6 +1,8 @@
-"""PyTorch's Open-Unmix for `benchmarks.training`, run by a Python that has torch and openunmix: seconds of training steps.
+"""Training steps of PyTorch's Open-Unmix for `benchmarks.measure.training`, run by the Python of its environment.
 
-A step is that of its own script: the transform of mixture and target, network, mean squared error, backward, Adam.
+python torch_training_worker.py THREADS    answers versions, then seconds of steps for each line
+
+A step is that of its training script: transforms of mixture and target, network, mean squared error, backward, Adam.
 """
 
 import importlib.metadata
@@ -9,7 +11,7 @@ import sys
 import time
 import types
 
-sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # imported by openunmix, but not for this
+sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it for what is not used here
 
 import torch  # noqa: E402
 from openunmix.model import OpenUnmix  # noqa: E402
@@ -38,12 +40,9 @@ def main() -> None:
         return time.perf_counter() - start
 
     step(), step()
-    for line in sys.stdin:
-        if line.strip() == "end":
-            answer: object = {name: importlib.metadata.version(name) for name in ("torch", "openunmix")}
-        else:
-            answer = [step() for _ in range(STEPS)]
-        print(json.dumps(answer), flush=True)
+    print(json.dumps({name: importlib.metadata.version(name) for name in ("torch", "openunmix")}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps([step() for _ in range(STEPS)]), flush=True)
 
 
 if __name__ == "__main__":

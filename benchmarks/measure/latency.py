@@ -10,24 +10,22 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from benchmarks.latency_worker import BYTES, CPU, KERAS, SIZE
-from benchmarks.machine import describe
-from benchmarks.workers import worker
-from kerasep.errors import KerasepError
+from benchmarks.measure.calibration import BYTES, SIZE
+from benchmarks.measure.latency_worker import CPU, KERAS
+from benchmarks.measure.machine import describe
+from benchmarks.measure.workers import Worker
+from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.manifest import Manifest
 from kerasep.training.recipe import WEIGHTS, load_record
 
-PROVIDERS = {
-    ".onnx": ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"),
-    ".tflite": ("XNNPACK",),
-    "": (KERAS,),
-}
+# ONNX Runtime's execution providers, by the names of `--provider`.
+ONNX_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+PROVIDERS = {".onnx": tuple(ONNX_PROVIDERS.values()), ".tflite": ("XNNPACK",), "": (KERAS,)}
 PACKAGES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert", "": "keras"}
 ROUNDS, QUICK_ROUNDS = 30, 8  # of which the first warms up
 BATCHES, GPU_BATCHES, SECONDS = (1, 8), (1, 32), (1.0, 10.0)
-WIDE = 0.25  # of the median: a spread from quarter to quarter that is said
 
 
 class Network(NamedTuple):
@@ -47,24 +45,32 @@ class Case(NamedTuple):
     seconds: float
 
 
-def measure(names: Sequence[str], quick: bool = False, only: str | None = None) -> dict[str, Any]:
-    """Every sample of every case of files, models by name, and run folders; perhaps on one provider only.
+def measure(names: Sequence[str], quick: bool = False, provider: str | None = None) -> dict[str, Any]:
+    """Every sample of every case of files, models by name, and run folders.
 
     Cases of a file take turns with each other and with a product of matrices and a copy on as many threads, each in a process
     of its own, so that a slow moment of the machine hits all alike.
 
+    Args:
+        quick: fewer rounds, batches and lengths.
+        provider: a key of `ONNX_PROVIDERS`, for ONNX files alone; None: all that are here.
+
     Raises:
-        KerasepError: a file cannot be opened.
+        UsageError: the provider is unknown or not in the installed ONNX Runtime, or a file is not for ONNX Runtime.
+        KerasepError: a file cannot be opened, or none runs on what is here.
     """
     networks = [_network(name) for name in names]
+    if provider:
+        _check_provider(provider, networks)
     packages = {PACKAGES[network.file.suffix] for network in networks}
     result: dict[str, Any] = describe(*sorted(packages)) | {"rounds": QUICK_ROUNDS if quick else ROUNDS}
     result |= {"files": [], "missing": []}
     for network in networks:
-        found, missing = cases(network, quick)
-        found = [case for case in found if only in (None, case.provider)]
+        found, missing = cases(network, quick, provider)
         result["missing"] += [line for line in missing if line not in result["missing"]]
         result["files"].append(_file(network, found, result))
+    if not any(file["cases"] for file in result["files"]):
+        raise KerasepError("; ".join(result["missing"]))
     return result
 
 
@@ -76,29 +82,44 @@ def _network(name: str) -> Network:
     return Network(path, Artifact(path).manifest)
 
 
-def cases(network: Network, quick: bool) -> tuple[list[Case], list[str]]:
-    """How a network can be run here, and what is not here."""
-    file, manifest = network
-    available = list(PROVIDERS[file.suffix])
-    if file.suffix == ".onnx":
-        import onnxruntime
+def _check_provider(provider: str, networks: list[Network]) -> None:
+    if provider not in ONNX_PROVIDERS:
+        raise UsageError(f"unknown provider {provider}: choose from {', '.join(ONNX_PROVIDERS)}")
+    for file, _ in networks:
+        if file.suffix != ".onnx":
+            raise UsageError(f"{file}: --provider is for ONNX files: leave one of the two out")
+    available = _available()
+    if ONNX_PROVIDERS[provider] not in available:
+        remedy = "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+        raise UsageError(f"--provider {provider}: the installed ONNX Runtime has only {', '.join(available)}: {remedy}")
 
-        available = [provider for provider in available if provider in onnxruntime.get_available_providers()]
-    missing = [f"{provider}: not in this machine's runtime" for provider in PROVIDERS[file.suffix] if provider not in available]
+
+def _available() -> list[str]:
+    import onnxruntime
+
+    return onnxruntime.get_available_providers()
+
+
+def cases(network: Network, quick: bool, provider: str | None = None) -> tuple[list[Case], list[str]]:
+    """How a network can be run here, on one provider or on all, and a line for each provider that is not here."""
+    file, manifest = network
+    wanted = [ONNX_PROVIDERS[provider]] if provider else PROVIDERS[file.suffix]
+    present = [name for name in wanted if file.suffix != ".onnx" or name in _available()]
+    missing = [f"{name}: not in this machine's runtime" for name in wanted if name not in present]
     cores = len(os.sched_getaffinity(0))
     fixed = manifest and (manifest.graph == "step" or manifest.window_frames or manifest.samples)
     lengths = (0.0,) if fixed else SECONDS[1:] if quick else SECONDS
 
-    def batches(provider: str) -> tuple[int, ...]:
+    def batches(name: str) -> tuple[int, ...]:
         if manifest and manifest.batch:
             return (manifest.batch,)
-        return BATCHES[:1] if quick else BATCHES if provider in (*CPU, KERAS) else GPU_BATCHES
+        return BATCHES[:1] if quick else BATCHES if name in (*CPU, KERAS) else GPU_BATCHES
 
     return [
-        Case(file, provider, threads, batch, seconds)
-        for provider in available
-        for threads in (sorted({1, cores}) if provider in (*CPU, KERAS) else [cores])
-        for batch in batches(provider)
+        Case(file, name, threads, batch, seconds)
+        for name in present
+        for threads in (sorted({1, cores}) if name in (*CPU, KERAS) else [cores])
+        for batch in batches(name)
         for seconds in lengths
     ], missing
 
@@ -108,25 +129,25 @@ def _file(network: Network, found: list[Case], result: dict[str, Any]) -> dict[s
     threads = sorted({case.threads for case in found})
     with ExitStack() as stack:
         rates = {number: stack.enter_context(_worker(["rates", str(number)], number)) for number in threads}
-        rows: list[tuple[Case, Any, dict[str, Any], list[float]]] = []
+        rows: list[tuple[Case, Worker, dict[str, Any], list[float]]] = []
         for case in found:
-            ask = stack.enter_context(_worker([str(value) for value in case], case.threads))
+            worker = stack.enter_context(_worker([str(value) for value in case], case.threads))
             try:
-                rows.append((case, ask, ask("load"), []))
+                rows.append((case, worker, worker.ask("load"), []))
             except KerasepError:
                 line = f"{case.provider}: does not run {file.name}"
                 result["missing"] += [line] if line not in result["missing"] else []
         speeds: dict[int, dict[str, list[float]]] = {number: {"product": [], "copy": []} for number in threads}
         for turn in tqdm(range(result["rounds"]), desc=file.name, unit="round", leave=False, disable=None):
-            for number, ask in rates.items():
-                for name, seconds in ask("run").items():
+            for number, worker in rates.items():
+                for name, seconds in worker.ask("run").items():
                     speeds[number][name] += [seconds] if turn else []
-            for _, ask, _, samples in rows:
-                seconds = ask("run")
+            for _, worker, _, samples in rows:
+                seconds = worker.ask("run")
                 samples += [seconds] if turn else []
         measured = [
-            {**case._asdict(), "file": file.name, **loaded, "samples": samples, **ask("end")}
-            for case, ask, loaded, samples in rows
+            {**case._asdict(), "file": file.name, **loaded, "samples": samples, "peak_megabytes": worker.peak_megabytes()}
+            for case, worker, loaded, samples in rows
         ]
     stored = file / WEIGHTS if file.is_dir() else file
     size, operations = stored.stat().st_size, manifest.multiply_adds if manifest else None
@@ -144,9 +165,9 @@ def _file(network: Network, found: list[Case], result: dict[str, Any]) -> dict[s
     }
 
 
-def _worker(arguments: list[str], threads: int) -> Any:
+def _worker(arguments: list[str], threads: int) -> Worker:
     environment = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    return worker([sys.executable, "-m", "benchmarks.latency_worker", *arguments], environment)
+    return Worker([sys.executable, "-m", "benchmarks.measure.latency_worker", *arguments], environment)
 
 
 def limit(operations: float | None, row: dict[str, Any], size: int, speeds: dict[str, list[float]]) -> float | None:

@@ -4,9 +4,10 @@ import json
 import statistics
 from typing import Any
 
-from benchmarks.committed import RESULTS, TARGETS, medians, numbers, published, result, table
+from benchmarks.pages.committed import DOCS, TARGETS, medians, numbers, published, result
 from kerasep.evaluation.report import load_runs, paired
 from kerasep.hub import BUNDLED
+from kerasep.markdown import table
 
 
 def scores() -> list[str]:
@@ -22,8 +23,8 @@ def scores() -> list[str]:
 
 
 def gain() -> list[str]:
-    """What the default brings over the thesis' network, trained on the same music for as long."""
-    return paired(load_runs([RESULTS / "test" / name for name in ("conv", "bands")]))
+    """The gain of the default model over the thesis' network trained on the same music for as long."""
+    return paired(load_runs([DOCS / "test" / name for name in ("conv", "bands")]))
 
 
 def bundled() -> list[str]:
@@ -43,12 +44,12 @@ def validation() -> list[str]:
     rows = []
     for recipe in ("conv-norm", "conv"):
         runs = {run["target"]: run for run in result(f"runs-{recipe}")}
-        explained = {target: run["best"]["validation_db"] for target, run in runs.items()}
+        snr = {target: run["best"]["validation_db"] for target, run in runs.items()}
         steps = max(len(run["epochs"]) * run["recipe"]["steps"] for run in runs.values())
         minutes = statistics.mean(sum(epoch["seconds"] for epoch in run["epochs"]) / 60 for run in runs.values())
         music = steps * runs["vocals"]["recipe"]["batch"] * runs["vocals"]["recipe"]["seconds"] / 3600
-        rows.append((f"`{recipe}`", str(steps), f"{music:.0f} h", f"{minutes:.0f} min", *numbers(explained, 2)))
-    return table(("energy explained in dB", "steps", "music heard", "time a target", *TARGETS), rows)
+        rows.append((f"`{recipe}`", str(steps), f"{music:.0f} h", f"{minutes:.0f} min", *numbers(snr, 2)))
+    return table(("validation SNR in dB", "steps", "audio seen", "time a target", *TARGETS), rows)
 
 
 def recipes() -> list[str]:
@@ -61,11 +62,11 @@ def recipes() -> list[str]:
         name, mean = f"`{run['recipe']['name']}`", f"{run['best']['validation_db']:.2f}"
         parameters = f"{run['parameters'] / len(best) / 1e6:.2f} M"
         rows.append((name, parameters, str(steps), f"{music:.0f} h", f"{minutes:.0f} min", *numbers(best, 2), mean))
-    return table(("energy explained in dB", "weights a target", "steps", "music heard", "time", *TARGETS, "mean"), rows)
+    return table(("validation SNR in dB", "weights a target", "steps", "audio seen", "time", *TARGETS, "mean"), rows)
 
 
 def trials() -> list[str]:
-    """Each run tried: how its recipe differs from that of the first of its length, and what its stems are like."""
+    """The trial runs: how each recipe differs from that of the first run of as many epochs, and the SDR of its stems."""
     trials = result("trials")
     bundled = next(iter(trials.values()))
     firsts: dict[int | None, Any] = {}
@@ -78,16 +79,16 @@ def trials() -> list[str]:
             if trial is first:
                 what = ", ".join(filter(None, (f"recipe `{trial['recipe']['name']}`, **{trial['epochs']} epochs**", what)))
             steps = trial["epochs"] * trial["recipe"]["steps"]
-            heard = steps * trial["recipe"]["batch"] * trial["recipe"]["seconds"] / 3600
-            spent = f"{trial['parameters'] / 1e6:.2f} M", str(steps), f"{heard:.0f} h"
+            hours = steps * trial["recipe"]["batch"] * trial["recipe"]["seconds"] / 3600
+            spent = f"{trial['parameters'] / 1e6:.2f} M", str(steps), f"{hours:.0f} h"
         mean = statistics.mean(trial["sdr"].values())
         gain = f"{mean - statistics.mean(first['sdr'].values()):+.2f}" if trial is not first else ""
         rows.append((what, *spent, *numbers(trial["sdr"], 2), f"{mean:.2f}", gain))
-    return table(("mean SDR in dB, 14 validation songs", "weights", "steps", "music heard", *TARGETS, "mean", "gain"), rows)
+    return table(("mean SDR in dB, 14 validation songs", "weights", "steps", "audio seen", *TARGETS, "mean", "gain"), rows)
 
 
 def different(first: dict[str, Any], trial: dict[str, Any]) -> str:
-    """Where a trial's settings are not the first one's."""
+    """The settings of a trial that differ from those of the first."""
 
     def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         parts = [flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {prefix + k: v} for k, v in values.items()]
@@ -103,7 +104,7 @@ def different(first: dict[str, Any], trial: dict[str, Any]) -> str:
 
 def masks() -> list[str]:
     rows = []
-    for path in sorted(RESULTS.glob("masks/*/summary.json")):
+    for path in sorted(DOCS.glob("masks/*/summary.json")):
         found = json.loads(path.read_text())
         settings, values = found["settings"], {target: values["SDR"] for target, values in found["median"].items()}
         mask = f"{settings['mask']}, exponent {settings['exponent']:g}" if settings["mask"] == "ratio" else settings["mask"]

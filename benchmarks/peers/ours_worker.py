@@ -1,9 +1,9 @@
-"""Our separator for `benchmarks.peers`: seconds from waveform to stems, the way that a line names.
+"""Our separator for `benchmarks.peers.comparison`.
 
-python -m benchmarks.peers_worker MODEL FOLDER
+python -m benchmarks.peers.ours_worker MODEL FOLDER
 
-A line may also be "stems WAY", whose answer is a file with them; "parts", what each takes on its own; "operators", what those
-of the network do; or "end".
+It begins with the megabytes of libraries and weights, then answers "WAY" with seconds from FOLDER/audio.npy to stems, "stems
+WAY" with a file of the stems, "parts" with seconds by part and "operators" with seconds by operator of the network.
 """
 
 import json
@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from benchmarks.machine import megabytes
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import INPUT
@@ -34,14 +33,13 @@ WAYS: dict[str, Any] = {"no filter": {"wiener": 0}, "one iteration": {"wiener": 
 def main() -> None:
     folder = Path(sys.argv[2])
     artifact, audio = load(sys.argv[1]), np.load(folder / "audio.npy", allow_pickle=False)
-    loaded = megabytes("VmRSS")
+    loaded = _resident_megabytes()
     separators = {way: Separator(artifact, **options) for way, options in WAYS.items()}
+    print(json.dumps(loaded), flush=True)
     for line in sys.stdin:
         asked = line.strip()
-        if asked == "end":
-            answer: object = {"loaded_megabytes": loaded, "peak_megabytes": megabytes("VmHWM")}
-        elif asked == "parts":
-            answer = _parts(artifact, audio)
+        if asked == "parts":
+            answer: object = _parts(artifact, audio)
         elif asked == "operators":
             answer = _operators(artifact, audio)
         else:
@@ -53,6 +51,11 @@ def main() -> None:
                 answer = str(folder / f"{way}, ours.npz")
                 np.savez(answer, **dict[str, Any](stems))
         print(json.dumps(answer), flush=True)
+
+
+def _resident_megabytes() -> float:
+    """The memory this process has now, in megabytes of 10^6 bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _parts(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""BSSEval of a song: time and peak memory against museval's, in one run, and time against length."""
+"""BSSEval of a song: time and peak memory compared with museval, in one run, and time against length."""
 
 import json
 import subprocess
@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.measure.machine import describe
 from kerasep.datasets import demo
 
-# Each side in a process of its own: a peak of memory is a process'. The transforms and products of both may use every core.
+# A process for each run, because peak memory is that of a process. The transforms and products of both may use every core.
 CHILD = """
-import json, re, sys, time
+import json, sys, time
 import numpy as np
+from kerasep.machine import peak_megabytes
 side, path, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 stored = np.load(path)
 rate = int(stored["rate"])
@@ -35,13 +36,12 @@ else:
     start = time.perf_counter()
     museval.evaluate(signals["references"], signals["estimates"], win=rate, hop=rate)
 taken = time.perf_counter() - start
-peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
-print(json.dumps({"side": side, "seconds_of_audio": seconds, "seconds": taken, "peak_megabytes": peak}))
+print(json.dumps({"side": side, "seconds_of_audio": seconds, "seconds": taken, "peak_megabytes": peak_megabytes()}))
 """
 
 
 def measure(minutes: Sequence[float], against: float) -> dict[str, Any]:
-    """Time kerasep for songs of so many minutes and museval for one of `against`, kerasep right before and after it."""
+    """Time kerasep for songs of these lengths in minutes; museval for one of `against`, with kerasep right before and after."""
     references = {target: stem.astype(np.float64) for target, stem in demo.render().items()}
     random = np.random.default_rng(0)
     hiss = {t: r + 0.01 * random.normal(size=r.shape) for t, r in references.items()}  # no two channels alike

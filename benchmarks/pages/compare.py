@@ -4,19 +4,19 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import cases, load, spread
+from benchmarks.pages.results import cases, load, spread
 
-LEAST = 0.1  # of a time: less is never called a difference
+LEAST = 0.1  # of a time: a smaller change is never called a difference
 
 
 def compare(old: Path, new: Path) -> tuple[list[str], bool]:
     """A line for each case that both have, and whether any got slower beyond noise.
 
-    Times count in products of matrices, or in a peer's times, measured in turns with them on as many threads. Noise is the
-    spread of both, but at least `LEAST`.
+    Times are compared as multiples of a product of matrices, or of an original's time, measured in turns with them on as many
+    threads. Noise is the spread of both, but at least `LEAST`.
 
     Raises:
-        KerasepError: a file is no results.
+        KerasepError: a file is not a results file.
     """
     before, after = (_ratios(load(path)) for path in (old, new))
     lines, slower = [], False
@@ -47,7 +47,7 @@ def _ratios(result: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]
             found["separate", model, name] = _over(samples, parts["products"])
     for peer in result.get("peers", {"peers": []})["peers"]:
         for way, sides in peer["samples"].items():
-            found["beside", peer["what"], way] = _over(sides["ours"], sides["theirs"])
+            found["compared with", peer["what"], way] = _over(sides["ours"], sides["theirs"])
     return found
 
 

@@ -1,25 +1,25 @@
-"""Separation hop by hop on one core: how long a hop takes, how late stems are, and whether memory grows."""
+"""Streaming on one core: the time of a hop, the latency of the stems, and whether memory grows."""
 
 import os
-import resource
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe
-from kerasep.datasets import demo
+from benchmarks.measure.machine import describe
+from benchmarks.measure.music import song
 from kerasep.files import measured_so_far, replaced, write_json
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.stream import StreamSeparator
+from kerasep.machine import peak_megabytes
 
 SECONDS = 60
-WARM_UP = 5  # of them, that are not counted
+WARM_UP = 5  # seconds of these, which are not counted
 
 
 def measure(models: list[Path], output: Path) -> None:
-    """Stream music through step graphs, on the first of this process' cores, and add every hop's time to `output`."""
+    """Stream music through step graphs, on the first of this process' cores, and add the time of every hop to `output`."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -35,17 +35,17 @@ def measure(models: list[Path], output: Path) -> None:
 def _model(path: Path) -> dict[str, Any]:
     artifact = Artifact(path, threads=1)
     stream = StreamSeparator(artifact)
-    music = np.sum(list(demo.render().values()), axis=0)
+    music = song()
     hop, hops = stream.hop, SECONDS * stream.rate // stream.hop
-    seconds, late, before = [], 0, 0
+    seconds, late, before = [], 0, 0.0
     for number in range(hops):
         sound = np.take(music, range(number * hop, (number + 1) * hop), axis=0, mode="wrap")
         start = time.perf_counter()
         stream.push(sound)
         seconds.append(time.perf_counter() - start)
-        late = max(late, stream.given - stream.taken + hop)  # this hop's first sample was there one hop ago
+        late = max(late, stream.given - stream.taken + hop)  # the first sample of this hop arrived one hop ago
         if number == WARM_UP * stream.rate // hop:
-            before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+            before, seconds = peak_megabytes(), []
     print(f"{path.name}: median {1000 * np.median(seconds):.2f} ms, 99 % {1000 * np.quantile(seconds, 0.99):.2f} ms")
     return {
         "name": artifact.manifest.name,
@@ -56,6 +56,6 @@ def _model(path: Path) -> dict[str, Any]:
         "latency_seconds": stream.latency / stream.rate,
         "latency_seen_seconds": late / stream.rate,
         "look_ahead_frames": artifact.manifest.look_ahead_frames,
-        "grown_kilobytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before,
+        "grown_kilobytes": round(1000 * (peak_megabytes() - before)),
         "samples": seconds,
     }

@@ -8,8 +8,9 @@ import statistics
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks import export_tables, quality_tables, report
-from benchmarks.committed import ROOT, measured, result, table
+from benchmarks.pages import export_tables, quality_tables, sections
+from benchmarks.pages.committed import ROOT, measured, result
+from kerasep.markdown import table
 
 PAGES = ("README.md", "docs/training.md", "docs/performance.md", "docs/export.md", "kerasep/weights/MODEL_CARD.md")
 
@@ -76,21 +77,21 @@ def _transform() -> list[str]:
 
 
 def _speed() -> list[str]:
-    return table(*report.parts(measured("separate")))
+    return table(*sections.parts(measured("separate")))
 
 
 def _files() -> list[str]:
-    return table(*report.files(measured("separate")))
+    return table(*sections.files(measured("separate")))
 
 
 def _scoring() -> list[str]:
     section = measured("scoring")
     ratio = f"In this run museval took {section['ratio']:.0f} times as long as kerasep for the same song."
-    return [*table(*report.scoring(section)), "", ratio]
+    return [*table(*sections.scoring(section)), "", ratio]
 
 
 def _peers() -> list[str]:
-    return table(*report.peers(measured("peers")))
+    return table(*sections.peers(measured("peers")))
 
 
 def _agreement() -> list[str]:

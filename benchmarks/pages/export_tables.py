@@ -1,9 +1,10 @@
-"""Tables of exported files: what was verified, how fast they are."""
+"""Tables of exported files: verification and speed."""
 
 import statistics
 from typing import Any
 
-from benchmarks.committed import result, table
+from benchmarks.pages.committed import result
+from kerasep.markdown import table
 
 
 def export() -> list[str]:

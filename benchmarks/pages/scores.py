@@ -12,7 +12,7 @@ from kerasep.files import write_json
 from kerasep.inference.artifact import sha256
 from kerasep.training.recipe import WEIGHTS, load_record
 
-# What might make stems of the estimates; the best on the validation songs is the default of `conv`.
+# Masks and filters to choose from; the best on the validation songs is the default of `conv`.
 MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]
 MASKS += [("none", 1.0, 1), ("ratio", 1.0, 1), ("ratio", 2.0, 1)]
 
@@ -25,12 +25,12 @@ def masks(model: str, root: Path, output: Path) -> None:
 
 
 def scores(models: dict[str, str], root: Path, output: Path) -> None:
-    """All metrics of models on the test songs, into OUTPUT/test/, and a report on all that is there.
+    """All metrics of models on the test songs, into OUTPUT/test/, and a report on all the scores there.
 
-    Floor and oracles, which do not change, are scored only if they are not there yet.
+    Floor and oracles, which do not change, are scored only where their scores are missing.
 
     Args:
-        models: {name of the folder: model's name or file}, the one that others are compared with first.
+        models: {name of the folder: model's name or file}, first the one that the others are compared with.
     """
     folder = output / "test"
     systems: dict[str, System] = {name: Model(model) for name, model in models.items()}
@@ -49,14 +49,14 @@ def runs(folders: list[Path], output: Path) -> None:
 
 
 def trials(tried: list[Path], root: Path, output: Path) -> None:
-    """SDR on the validation songs of what was tried, added to what OUTPUT holds, by the names of the runs' folders.
+    """Add the SDR of trial runs on the validation songs to OUTPUT, by the names of their folders.
 
-    Means over songs: what is tried changes less than what the median of 14 songs jumps by.
+    Means over songs: most trials change less than the noise of a median of 14 songs.
 
     Args:
         tried: run folders with all targets, or packed files.
     """
-    from kerasep.conversion.convert import pack  # needs TensorFlow, which what is measured elsewhere is measured without
+    from kerasep.conversion.convert import pack  # imports TensorFlow, which most benchmarks run without
 
     found = json.loads(output.read_text()) if output.exists() else {}
     for path in tried:

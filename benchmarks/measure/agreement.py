@@ -1,8 +1,8 @@
 """BSSEval against museval on real clips, frame by frame: python -m benchmarks agreement --root MUSDB18-7 -o FILE.json.
 
-A frame's filters can be ill-conditioned: then a change of the input far below hearing moves museval's own value. Where the
-two differ by more than TOLERANCE, museval is asked again for the same song with its input moved by PERTURBATION, and what it
-moves by is written beside the difference.
+The filters of a frame can be ill-conditioned: then an inaudible change of the input changes the value museval gives. Where the
+two differ by more than TOLERANCE, museval scores the same song again with noise of PERTURBATION added to its input, and the
+change of its value is written with the difference.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import museval
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.machine import describe
+from benchmarks.measure.machine import describe
 from kerasep.datasets.musdb import Song, songs
 from kerasep.evaluation.bsseval import METRICS, evaluate
 from kerasep.evaluation.systems import Model, Oracle, System

@@ -1,9 +1,9 @@
-"""One way of running a network, or this machine's own speed, for `benchmarks.latency`. Answers a line with a line of JSON.
+"""A worker of `benchmarks.measure.latency`: one way of running a network, or the speed of the machine itself.
 
-python -m benchmarks.latency_worker FILE|RUN PROVIDER THREADS BATCH SECONDS
-python -m benchmarks.latency_worker rates THREADS
+python -m benchmarks.measure.latency_worker FILE|RUN PROVIDER THREADS BATCH SECONDS
+python -m benchmarks.measure.latency_worker rates THREADS
 
-To "load": what loading and the first call took; to "run": seconds; to "end": the peak of memory.
+It answers "load" with what loading and the first call took, "run" with seconds.
 """
 
 import json
@@ -12,28 +12,25 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.machine import megabytes
-from benchmarks.music import song
+from benchmarks.measure.calibration import rates
+from benchmarks.measure.music import song
 from kerasep.errors import KerasepError
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import INPUT, Manifest
 from kerasep.signal.stft import stft
 
-SIZE = 1024  # of the matrices whose product says how fast this machine multiplies
-BYTES = 1 << 26  # copied to see how fast it copies
 CPU = ("CPUExecutionProvider", "XNNPACK")
-KERAS = "Keras"  # of run folders
+KERAS = "Keras"  # runs run folders
 Run = Callable[[dict[str, np.ndarray]], Any]
 
 
 def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarray]:
-    """What a graph takes, of music: as many seconds as it is asked for, where it takes any number."""
+    """The inputs of a graph, with music in them: of this length in seconds, unless the graph has a fixed one."""
     spectrogram = manifest.spectrogram
     music = song()
     music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
@@ -49,21 +46,21 @@ def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarr
     return feeds | {INPUT: np.ascontiguousarray(np.broadcast_to(mixture, shape), np.float32)}
 
 
-def heard(manifest: Manifest, shape: tuple[int, ...]) -> float:
-    """Seconds of audio in a mixture of this shape, of all songs of the batch."""
+def seconds_of_audio(manifest: Manifest, shape: tuple[int, ...]) -> float:
+    """Seconds of audio in a graph's input of this shape, summed over the batch."""
     spectrogram = manifest.spectrogram
     samples = shape[2] if manifest.graph == "waveform" else shape[1] * spectrogram.hop
     return shape[0] * samples / spectrogram.rate
 
 
 class Opened(NamedTuple):
-    """A network that can be run.
+    """A network ready to run.
 
     Attributes:
-        run: all outputs for all inputs, or, where these stay on a device, nothing.
-        manifest: says what it takes.
-        seconds: that loading took.
-        nodes: how many of the graph's each provider runs, where that is not one alone.
+        run: from inputs to outputs by name; None where outputs stay on the device.
+        manifest: describes the inputs.
+        seconds: what loading took.
+        nodes: the number of the graph's nodes that each provider runs; empty on the CPU.
     """
 
     run: Run
@@ -72,7 +69,7 @@ class Opened(NamedTuple):
     nodes: dict[str, int]
 
 
-def opened(path: Path, provider: str, threads: int, batch: int) -> Opened:
+def open_network(path: Path, provider: str, threads: int, batch: int) -> Opened:
     """Open a file on ONNX Runtime or LiteRT, or a run folder in Keras."""
     start = time.perf_counter()
     if provider == KERAS:
@@ -95,16 +92,16 @@ def _keras(run: Path, threads: int) -> Opened:
 
 
 def _on_device(path: Path, provider: str, manifest: Manifest, batch: int) -> Opened:
-    """Inputs and outputs stay on the device: what is timed is the graph, until the device is done."""
+    """Inputs and outputs stay on the device: what is timed is the graph alone, until the device has finished."""
     import onnxruntime
 
     onnxruntime.preload_dlls()
 
     def session(**options: Any) -> Any:
-        made = onnxruntime.InferenceSession(path, providers=[provider], **options)
-        if made.get_providers()[0] != provider:  # it would go on without, on the CPU
+        opened = onnxruntime.InferenceSession(path, providers=[provider], **options)
+        if opened.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU
             raise KerasepError(f"{provider} does not open {path}")
-        return made
+        return opened
 
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
@@ -133,35 +130,19 @@ def _on_device(path: Path, provider: str, manifest: Manifest, batch: int) -> Ope
     return Opened(run, manifest, seconds, dict(nodes))
 
 
-def rates(threads: int) -> Callable[[], dict[str, float]]:
-    """Seconds of a product of matrices and of a copy on so many threads; the environment has told NumPy of them."""
-    matrix = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
-    given, taken = np.ones(BYTES, np.uint8).reshape(threads, -1), np.empty(BYTES, np.uint8).reshape(threads, -1)
-    pool = ThreadPoolExecutor(threads)
-
-    def run() -> dict[str, float]:
-        start = time.perf_counter()
-        np.matmul(matrix, matrix)
-        middle = time.perf_counter()
-        list(pool.map(np.copyto, taken, given))
-        return {"product": middle - start, "copy": time.perf_counter() - middle}
-
-    return run
-
-
 def main() -> None:
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
     if sys.argv[1] == "rates":
         measure = rates(int(sys.argv[2]))
-        for line in sys.stdin:
-            print(json.dumps({} if line.strip() in ("load", "end") else measure()), file=answers, flush=True)
+        for _ in sys.stdin:
+            print(json.dumps(measure()), file=answers, flush=True)
         return
     path, provider, threads, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     network: Opened
     feeds: dict[str, np.ndarray] = {}
     for line in sys.stdin:
         if line.strip() == "load":
-            network = opened(path, provider, threads, batch)
+            network = open_network(path, provider, threads, batch)
             feeds = inputs(network.manifest, batch, float(sys.argv[5]))
             start = time.perf_counter()
             outputs = network.run(feeds) or {}
@@ -169,11 +150,9 @@ def main() -> None:
                 "load_seconds": network.seconds,
                 "first_seconds": time.perf_counter() - start,
                 "nodes": network.nodes,
-                "audio_seconds": heard(network.manifest, feeds[INPUT].shape),
+                "audio_seconds": seconds_of_audio(network.manifest, feeds[INPUT].shape),
                 "bytes_moved": sum(array.nbytes for array in (*feeds.values(), *outputs.values())),
             }
-        elif line.strip() == "end":
-            answer = {"peak_megabytes": megabytes("VmHWM")}
         else:
             start = time.perf_counter()
             network.run(feeds)

@@ -1,4 +1,4 @@
-"""What it costs to cut a song into blocks for a network that remembers: agreement with the song in one piece, and time."""
+"""What cutting a song into blocks costs a recurrent network: agreement with the song in one piece, and time."""
 
 import time
 from dataclasses import replace
@@ -6,22 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import describe
-from benchmarks.music import agreement
+from benchmarks.measure.machine import describe
 from kerasep.datasets.musdb import songs
 from kerasep.files import write_json
 from kerasep.hub import load
 from kerasep.inference.separator import Separator
+from kerasep.signal.levels import agreement_db
 
 BLOCKS, CONTEXTS = (300, 600, 1500, 3000), (0, 16, 64, 128, 256)  # frames
 
 
 def measure(root: Path, model: str, output: Path) -> None:
-    """Measure by frames in a block and frames around it, print and write to `output`.
+    """Measure by frames in a block and frames of context on either side, print and write to `output`.
 
     Args:
-        root: MUSDB18, whose test songs are played one after the other.
-        model: a trained network with LSTMs: what a block's ends lack depends on what they have learnt to remember.
+        root: MUSDB18, whose test songs are joined into one.
+        model: a trained network with LSTMs: the loss at the ends of a block depends on how long they remember.
     """
     audio = np.concatenate([song.read("mixture") for song in songs(root, "test", progress=True)])
     artifact = load(model)
@@ -41,8 +41,9 @@ def measure(root: Path, model: str, output: Path) -> None:
     for block in BLOCKS:
         for context in CONTEXTS:
             stems, taken = separated(block, context)
-            db = {target: agreement(stem, stems[target]) for target, stem in expected.items()}
+            db = {target: agreement_db([(stems[target], stem)]) for target, stem in expected.items()}
             rows.append({"block": block, "context": context, "seconds": taken, "agreement_db": db})
-            print(f"{block} frames, {context} around: {min(db.values()):.1f} dB at least, {taken / seconds:.2f} x the time")
+            ends = f"{context} on either side"
+            print(f"{block} frames, {ends}: {min(db.values()):.1f} dB at least, {taken / seconds:.2f} x the time")
     result = {"model": manifest.name, "frames": frames, "seconds_in_one_piece": seconds, "rows": rows}
     write_json(output, {**describe("numpy", "scipy", "onnxruntime"), **result})

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.latency_worker import rates
-from benchmarks.machine import describe
-from benchmarks.music import music
+from benchmarks.measure.calibration import rates
+from benchmarks.measure.machine import describe
+from benchmarks.measure.music import music
 from kerasep.datasets import demo
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
@@ -30,7 +30,7 @@ REPETITIONS = 15
 
 
 def measure(model: str, minutes: Sequence[float]) -> dict[str, Any]:
-    """Every sample of the parts, and whole processes for files of so many minutes."""
+    """Every sample of the parts, and whole processes for files of these lengths in minutes."""
     return {
         **describe("numpy", "scipy", "onnxruntime"),
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},
@@ -74,7 +74,7 @@ def _parts(model: str) -> dict[str, Any]:
 
 
 def _file(model: str, minutes: float) -> dict[str, Any]:
-    """`kerasep separate` on a file: a whole process until stems are there, and the same again in it."""
+    """`kerasep separate` on a file: a whole process until the stems are written, then a second run in the same process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "song.wav"
         block = (music(30) * 32767).astype(np.int16)
@@ -94,14 +94,15 @@ def _file(model: str, minutes: float) -> dict[str, Any]:
     return result
 
 
-# The command line as it is; the peak of its memory (getrusage would count what started it, too); and once more.
+# The command line, cold; time and peak memory of that; then the same again, warm.
 CHILD = """
-import json, re, sys, time
+import json, sys, time
 from kerasep.cli import main
 if main(sys.argv[1:]):
     sys.exit(1)
-peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1000
-result = {"ended": time.time(), "cpu_seconds": time.process_time(), "peak_megabytes": peak}
+result = {"ended": time.time(), "cpu_seconds": time.process_time()}
+from kerasep.machine import peak_megabytes
+result["peak_megabytes"] = peak_megabytes()
 start = time.perf_counter()
 main(sys.argv[1:])
 print(json.dumps(result | {"warm_seconds": time.perf_counter() - start}))

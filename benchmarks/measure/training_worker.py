@@ -1,6 +1,7 @@
-"""One side of `benchmarks.training`, in a process of its own: python -m benchmarks.training_worker {step,transform,memory} ...
+"""A worker of `benchmarks.measure.training`.
 
-It reads a word a line and answers with JSON, so that the one who asks decides whose turn it is.
+python -m benchmarks.measure.training_worker step RECIPE ROOT    then a line "live" or "cached" for each turn
+python -m benchmarks.measure.training_worker {transform,memory} ROOT
 """
 
 import contextlib
@@ -18,26 +19,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.training import STEPS
+from benchmarks.measure.training import STEPS
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.signal.stft import stft
 from kerasep.training import engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES
-from kerasep.training.trainer import Clock, peak_megabytes, prepare, train
+from kerasep.training.trainer import Clock, prepare, train
 
 TARGETS = ("vocals",)
 REPETITIONS = 9
 
 
 def step(name: str, root: str) -> None:
-    """Seconds of steps: "live" on batches as they come, "cached" on one that is there."""
+    """The size of a batch; then, for each line, seconds of steps: "live" on batches as they are made, "cached" on one batch."""
     recipe = RECIPES[name]
     learner, mixer, _ = prepare(recipe, TARGETS, songs(Path(root), "train"), seed=0, devices=1)
     batch = {part: tf.constant(value) for part, value in mixer(0).items()}
     sources = {
-        # After the first of its steps, whose batch nobody could make in advance.
+        # One step more than is counted: the batch of the first cannot be made in advance.
         "live": lambda turn: engine.batches(mixer, turn * (STEPS + 1), (turn + 1) * (STEPS + 1)),
         "cached": lambda turn: tf.data.Dataset.from_tensors((batch,)).repeat(STEPS + 1),
     }
@@ -48,16 +49,13 @@ def step(name: str, root: str) -> None:
         return clock.steps[1:]
 
     run("cached", 0), run("live", 0)  # warm up
+    _answer({"batch": recipe.batch, "audio_seconds_per_step": recipe.batch * recipe.seconds})
     for turn, line in enumerate(sys.stdin, 1):
-        if line.strip() == "end":
-            seconds = recipe.batch * recipe.seconds
-            _answer({"batch": recipe.batch, "audio_seconds_per_step": seconds, "peak_megabytes": peak_megabytes()})
-            return
         _answer(run(line.strip(), turn))
 
 
 def transform(root: str) -> None:
-    """Seconds that the magnitudes of a batch of `conv` take, three ways."""
+    """Seconds to make the magnitudes of a batch of `conv`, three ways."""
     recipe = RECIPES["conv"]
     spectrogram = recipe.spectrogram
     mixer = Mixer(songs(Path(root), "train"), recipe, seed=0)
@@ -66,7 +64,7 @@ def transform(root: str) -> None:
     graph = tf.function(layer, jit_compile=True)
 
     def host() -> None:
-        """NumPy in as many threads as there are cores, from the same excerpts."""
+        """NumPy on a thread for each core, from the same excerpts."""
 
         def example(index: int) -> tuple[np.ndarray, np.ndarray]:
             excerpts = batch["excerpts"][index].astype(np.float32) / 32768
@@ -80,7 +78,7 @@ def transform(root: str) -> None:
         for part in zip(*examples, strict=True):
             np.stack(part)
 
-    # Complex spectrograms of all songs kept in memory, excerpts of them copied, mixed and made magnitudes of.
+    # Complex spectrograms of all songs in memory, of which excerpts are copied, mixed and turned into magnitudes.
     frames = 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop
     shape = (8, len(SOURCES), frames + 40, spectrogram.bins, spectrogram.channels)
     random = np.random.default_rng(0)
@@ -107,17 +105,16 @@ def transform(root: str) -> None:
             run()
             if repetition:
                 samples[way].append(time.perf_counter() - start)
-    sys.stdin.readline()
     _answer(samples)
 
 
 def memory(root: str) -> None:
-    """The peak of a short `conv` on a whole data set, validation and all."""
+    """Train `conv` for a few steps on a whole data set, validation and all; the number of songs, then wait to be measured."""
     recipe = RECIPES["conv"].override(["steps=10", "epochs.vocals=1"])
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         record = train(recipe, TARGETS, [Path(root)], Path(folder) / "run")
-    sys.stdin.readline()
-    _answer({"songs": sum(map(len, record["songs"].values())), "peak_megabytes": peak_megabytes()})
+    _answer(sum(map(len, record["songs"].values())))
+    sys.stdin.read()
 
 
 def _answer(content: object) -> None:
