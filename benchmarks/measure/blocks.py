@@ -8,9 +8,11 @@ import numpy as np
 
 from benchmarks.measure.machine import describe
 from kerasep.datasets.musdb import songs
+from kerasep.errors import UsageError
 from kerasep.files import write_json
 from kerasep.hub import load
-from kerasep.inference.separator import Separator
+from kerasep.inference.graphs import SpectrogramGraph
+from kerasep.inference.open import open_separator
 from kerasep.signal.levels import agreement_db
 
 BLOCKS, CONTEXTS = (300, 600, 1500, 3000), (0, 16, 64, 128, 256)  # frames
@@ -26,13 +28,16 @@ def measure(root: Path, model: str, output: Path) -> None:
     audio = np.concatenate([song.read("mixture") for song in songs(root, "test", progress=True)])
     artifact = load(model)
     manifest = artifact.manifest
-    frames = manifest.spectrogram.frames(len(audio))
-    whole = manifest.filter_frames * -(-frames // manifest.filter_frames)
+    graph = manifest.graph
+    if not isinstance(graph, SpectrogramGraph):
+        raise UsageError(f"{model}: no spectrogram graph, whose blocks and context could be chosen")
+    grid = graph.masking.filter_frames
+    whole = grid * -(-graph.spectrogram.frames(len(audio)) // grid)
 
     def separated(block: int, context: int) -> tuple[dict[str, np.ndarray], float]:
-        artifact.manifest = replace(manifest, block_frames=block, context_frames=context)
+        artifact.manifest = replace(manifest, graph=replace(graph, blocks=replace(graph.blocks, frames=block, context=context)))
         start = time.perf_counter()
-        stems = Separator(artifact, mask="none", wiener=0).separate(audio, manifest.spectrogram.rate)
+        stems = open_separator(artifact, mask="none", wiener=0)(audio, graph.spectrogram.rate)
         return stems, time.perf_counter() - start
 
     separated(whole, 0)  # warms up
@@ -45,5 +50,10 @@ def measure(root: Path, model: str, output: Path) -> None:
             rows.append({"block": block, "context": context, "seconds": taken, "agreement_db": db})
             ends = f"{context} on either side"
             print(f"{block} frames, {ends}: {min(db.values()):.1f} dB at least, {taken / seconds:.2f} x the time")
-    result = {"model": manifest.name, "frames": frames, "seconds_in_one_piece": seconds, "rows": rows}
+    result = {
+        "model": manifest.name,
+        "frames": graph.spectrogram.frames(len(audio)),
+        "seconds_in_one_piece": seconds,
+        "rows": rows,
+    }
     write_json(output, {**describe("numpy", "scipy", "onnxruntime"), **result})

@@ -107,12 +107,12 @@ def cases(network: Network, quick: bool, provider: str | None = None) -> tuple[l
     present = [name for name in wanted if file.suffix != ".onnx" or name in _available()]
     missing = [f"{name}: not in this machine's runtime" for name in wanted if name not in present]
     cores = len(os.sched_getaffinity(0))
-    fixed = manifest and (manifest.graph == "step" or manifest.window_frames or manifest.samples)
+    fixed = manifest is not None and manifest.graph.fixed
     lengths = (0.0,) if fixed else SECONDS[1:] if quick else SECONDS
 
     def batches(name: str) -> tuple[int, ...]:
-        if manifest and manifest.batch:
-            return (manifest.batch,)
+        if manifest and manifest.graph.shape[0]:
+            return (manifest.graph.shape[0],)
         return BATCHES[:1] if quick else BATCHES if name in (*CPU, KERAS) else GPU_BATCHES
 
     return [

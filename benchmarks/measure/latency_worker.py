@@ -20,8 +20,11 @@ import numpy as np
 from benchmarks.measure.calibration import rates
 from benchmarks.measure.music import song
 from kerasep.errors import KerasepError
+from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import INPUT, Manifest
+from kerasep.inference.chunking import filled_length
+from kerasep.inference.graphs import INPUT, WaveformGraph
+from kerasep.inference.manifest import Manifest
 from kerasep.signal.stft import stft
 
 CPU = ("CPUExecutionProvider", "XNNPACK")
@@ -31,26 +34,28 @@ Run = Callable[[dict[str, np.ndarray]], Any]
 
 def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarray]:
     """The inputs of a graph, with music in them: of this length in seconds, unless the graph has a fixed one."""
-    spectrogram = manifest.spectrogram
-    music = song()
-    music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
+    graph = manifest.graph
+    channels = graph.channels if isinstance(graph, WaveformGraph) else graph.spectrogram.channels
+    music = to_channels(song(), channels)
     feeds = {name: np.zeros([size or 1 for size in shape], np.float32) for name, shape in manifest.inputs().items()}
-    hops = max(1, round(seconds * spectrogram.rate / spectrogram.hop))
-    if manifest.graph == "waveform":
-        shape: tuple[int, ...] = (batch, spectrogram.channels, manifest.samples or hops * spectrogram.hop)
-        mixture = np.resize(music, (shape[2], spectrogram.channels)).T
+    shape: tuple[int, ...]
+    if isinstance(graph, WaveformGraph):
+        samples = filled_length(max(1, round(seconds * graph.rate)), graph.segments, graph.fixed)
+        shape = (batch, channels, samples)
+        mixture = np.resize(music, (samples, channels)).T
     else:
-        frames = manifest.shape[1] or hops
-        shape = (batch, frames, *manifest.shape[2:])
-        mixture = np.resize(np.abs(stft(music, spectrogram)), shape[1:])
+        hops = max(1, round(seconds * graph.spectrogram.rate / graph.spectrogram.hop))
+        shape = (batch, graph.shape[1] or hops, *graph.shape[2:])
+        mixture = np.resize(np.abs(stft(music, graph.spectrogram)), shape[1:])
     return feeds | {INPUT: np.ascontiguousarray(np.broadcast_to(mixture, shape), np.float32)}
 
 
 def seconds_of_audio(manifest: Manifest, shape: tuple[int, ...]) -> float:
     """Seconds of audio in a graph's input of this shape, summed over the batch."""
-    spectrogram = manifest.spectrogram
-    samples = shape[2] if manifest.graph == "waveform" else shape[1] * spectrogram.hop
-    return shape[0] * samples / spectrogram.rate
+    graph = manifest.graph
+    if isinstance(graph, WaveformGraph):
+        return shape[0] * shape[2] / graph.rate
+    return shape[0] * shape[1] * graph.spectrogram.hop / graph.spectrogram.rate
 
 
 class Opened(NamedTuple):
@@ -83,7 +88,7 @@ def open_network(path: Path, provider: str, threads: int, batch: int) -> Opened:
 def _keras(run: Path, threads: int) -> Opened:
     import tensorflow as tf
 
-    from kerasep.conversion.convert import freeze
+    from kerasep.conversion.freeze import freeze
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = time.perf_counter()

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from kerasep.errors import KerasepError
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import INPUT
-from kerasep.inference.separator import Separator
+from kerasep.inference.graphs import INPUT, SpectrogramGraph
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import magnitude_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -34,7 +35,7 @@ def main() -> None:
     folder = Path(sys.argv[2])
     artifact, audio = load(sys.argv[1]), np.load(folder / "audio.npy", allow_pickle=False)
     loaded = _resident_megabytes()
-    separators = {way: Separator(artifact, **options) for way, options in WAYS.items()}
+    separators = {way: open_separator(artifact, **options) for way, options in WAYS.items()}
     print(json.dumps(loaded), flush=True)
     for line in sys.stdin:
         asked = line.strip()
@@ -45,7 +46,7 @@ def main() -> None:
         else:
             way = asked.removeprefix("stems ")
             start = time.perf_counter()
-            stems = separators[way].separate(audio, artifact.manifest.spectrogram.rate)
+            stems = separators[way](audio, separators[way].rate)
             answer = time.perf_counter() - start
             if way != asked:
                 answer = str(folder / f"{way}, ours.npz")
@@ -60,7 +61,8 @@ def _resident_megabytes() -> float:
 
 def _parts(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
     """Seconds that each part of a filtered song takes on its own."""
-    seconds, spectrogram, grid = {}, artifact.manifest.spectrogram, artifact.manifest.filter_frames
+    graph = _graph(artifact)
+    seconds, spectrogram, grid = {}, graph.spectrogram, graph.masking.filter_frames
 
     def timed(name: str, run: Callable[[], Any]) -> Any:
         start = time.perf_counter()
@@ -69,12 +71,19 @@ def _parts(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
         return result
 
     spectrum = timed("transform", lambda: stft(audio, spectrogram))
-    estimates = timed("networks", lambda: artifact.predict(np.abs(spectrum)))
+    estimates = timed("networks", lambda: artifact.estimate(np.abs(spectrum)))
     gains = magnitude_gains(estimates, np.abs(spectrum))
     stems = timed("filter, one iteration", lambda: wiener(gains, spectrum, 1, grid))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         timed("inverse", lambda: list(pool.map(lambda stem: istft(stem, spectrogram, len(audio)), stems.values())))
     return seconds
+
+
+def _graph(artifact: Artifact) -> SpectrogramGraph:
+    graph = artifact.manifest.graph
+    if not isinstance(graph, SpectrogramGraph):
+        raise KerasepError(f"{artifact.path}: peers are compared with spectrogram graphs")
+    return graph
 
 
 def _operators(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
@@ -84,7 +93,7 @@ def _operators(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
-        magnitudes = np.abs(stft(audio, artifact.manifest.spectrogram))[None]
+        magnitudes = np.abs(stft(audio, _graph(artifact).spectrogram))[None]
         for _ in range(2):
             session.run(None, {INPUT: magnitudes})
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -60,7 +60,7 @@ def spleeter(folder: Path) -> Ways:
     np.savez(folder / "weights.npz", **weights)
 
     def separated(audio: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(("vocals", "accompaniment"), separator.separate(audio[0]), strict=True))
+        return dict(zip(("vocals", "accompaniment"), separator(audio[0]), strict=True))
 
     return {"default": separated}
 

@@ -143,7 +143,8 @@ def prepare(
         try:
             _check_length(recipe)
             network = _network(recipe, targets)
-            loss = LOSSES[recipe.loss](targets, **recipe.loss_options)
+            options: dict[str, Any] = dict(recipe.loss_options)
+            loss = LOSSES[recipe.loss](targets, **options)
         except (TypeError, ValueError) as error:
             raise KerasepError(f"recipe {recipe.name}: {error}") from error
         transform = Transform(recipe.spectrogram, targets, recipe.augment.tilt > 0, loss.phase_sensitive)
