@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from kerasep.conversion.convert import to_onnx
 from kerasep.conversion.simplify import BATCH, FRAMES, merged, tidied
 from kerasep.errors import KerasepError
-from kerasep.models import build, context, folded
+from kerasep.models import build, folded, receptive_field_of
 from kerasep.signal.stft import Spectrogram
 
 STEREO = Spectrogram(fft=256, hop=64)
@@ -134,7 +134,7 @@ def run(model: ModelProto | GraphProto, mixture: np.ndarray) -> dict[str, np.nda
 @pytest.mark.parametrize(("name", "frames", "batch"), GRAPHS)
 def test_equal_to_keras(name, frames, batch):
     case, graph = CASES[name], exported(name, frames, batch)
-    needed = context(case.network, case.options)
+    needed = receptive_field_of(case.network, case.options)
     fixed = needed.window or frames
     for value in (*graph.graph.input, *graph.graph.output):
         sizes = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
@@ -233,7 +233,7 @@ def test_two_runs_of_a_network_in_one_file(name):
     case = CASES[name]
     networks = [trained(case, ("vocals", "drums"), 2), trained(case, ("bass", "other"), 3)]
     graph = to_onnx([folded(case.network, case.spectrogram, model) for model in networks], case.spectrogram)
-    noise = mixture(name, context(case.network, case.options).window or 40)
+    noise = mixture(name, receptive_field_of(case.network, case.options).window or 40)
     outputs = run(graph, noise)
     for model in networks:
         for target, keras_has in model(noise, training=False).items():
