@@ -149,7 +149,7 @@ def _stepping(recipes: Sequence[Recipe], networks: Sequence[keras.Model], manife
     lean = []
     for recipe, network, run in zip(recipes, networks, runs, strict=True):
         try:
-            lean.append(stepped(recipe.network, manifest.spectrogram, network))
+            lean.append(stepped(recipe.network, manifest.spectrogram, recipe.options, network))
         except ValueError as error:
             raise KerasepError(f"{run}: {error}") from error
     ahead = [receptive_field_of(recipe.network, recipe.options).look_ahead for recipe in recipes]

@@ -14,7 +14,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from kerasep.conversion.convert import to_onnx
 from kerasep.conversion.simplify import BATCH, FRAMES, merged, tidied
 from kerasep.errors import KerasepError
-from kerasep.models import build, folded, receptive_field_of
+from kerasep.models import build, folded, receptive_field_of, stepped
 from kerasep.signal.stft import Spectrogram
 
 STEREO = Spectrogram(fft=256, hop=64)
@@ -240,7 +240,22 @@ def test_two_runs_of_a_network_in_one_file(name):
             close(outputs[target], np.asarray(keras_has))
 
 
-# Graphs made by hand. Unless a number is to be freed they are of whatever sizes, and `tidied` is told that these are fixed.
+def test_step_graphs_of_two_runs_share_the_mixture_that_waits():
+    options = SMALL | {"padding": "same"}
+    steps = [stepped("conv", STEREO, options, build("conv", STEREO, options, (target,))) for target in TARGETS]
+    model = to_onnx(steps, STEREO)
+    for names in ([value.name for value in model.graph.input], [value.name for value in model.graph.output]):
+        assert len(set(names)) == len(names)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    feeds = {given.name: values(*given.shape) for given in session.get_inputs()}
+    outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
+    assert np.array_equal(outputs["waiting_next"], np.concatenate([feeds["waiting"], feeds["mixture"]], axis=1)[:, 1:])
+    for step in steps:
+        for name, keras_has in step({name: feeds[name] for name in step.input}).items():
+            close(outputs[name], np.asarray(keras_has))
+
+
+# Graphs made by hand. Unless a number is to be freed they are of any size, and `tidied` takes their sizes as fixed.
 
 SHAPE = (2, 7, 5, 2)
 FREE = (BATCH, FRAMES, 5, 2)
