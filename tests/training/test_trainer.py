@@ -255,7 +255,7 @@ def test_tensorboard(hq_root, tmp_path):
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out.*"))
 
 
-def test_writing_beside_keeps_every_suffix(tmp_path):
+def test_replacing_keeps_every_suffix(tmp_path):
     with files.replacing(tmp_path / "best.weights.h5") as partial:
         assert partial.name.endswith(".weights.h5")
         partial.touch()
