@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kerasep import download, files
+from kerasep import download
 from kerasep.download import fetch
 from kerasep.errors import KerasepError
 
@@ -108,14 +108,6 @@ def refused(url: str, path: Path, digest: str = DIGEST) -> str:
 def left(path: Path) -> set[str]:
     """Other files in the folder; the empty lock file stays."""
     return {file.name for file in path.parent.iterdir()} - {path.name, f"{path.name}.lock"}
-
-
-def test_cache_folder_follows_xdg(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert files.cache() == tmp_path / "kerasep"
-    for unset in (lambda: monkeypatch.setenv("XDG_CACHE_HOME", ""), lambda: monkeypatch.delenv("XDG_CACHE_HOME")):
-        unset()
-        assert files.cache() == Path.home() / ".cache" / "kerasep"
 
 
 @pytest.mark.parametrize(
