@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-from test_importers import states
+from test_import_openunmix import states
 
 from kerasep import hub
 from kerasep.cli import main
