@@ -14,9 +14,7 @@ from kerasep.inference.separator import Separator
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 torch = pytest.importorskip("torch")
-sys.modules.setdefault(
-    "torchaudio", types.ModuleType("torchaudio")
-)  # openunmix imports it to read audio files, which we do not
+sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it to read files; not needed here
 umx = pytest.importorskip("openunmix.model")
 TARGETS = ("vocals", "drums")
 

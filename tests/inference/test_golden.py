@@ -32,7 +32,7 @@ def test_open_unmix_is_pytorchs(case):
     openunmix.assign(model.get_layer("vocals"), state, sizes)
     same(model(given["input"])["vocals"], given["output"])
     configured = json.loads(str(given["config"]))
-    assert sizes["bidirectional"] is not configured.get("unidirectional", False)
+    assert sizes.bidirectional is not configured.get("unidirectional", False)
 
 
 @pytest.mark.parametrize(("case", "targets"), [("2stems", 1), ("4stems", 1), ("5stems", 5)])
