@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
-from test_importers import states
+from test_import_openunmix import states
 
 from kerasep import hub
 from kerasep.cli import main
@@ -63,7 +63,7 @@ def test_first_use_downloads_and_names_the_licence(published, tmp_path, mixture,
     first = hub.load("umxl")
     notice = capsys.readouterr().err
     assert "not for commercial use" in notice and notice.count("\n") == 1
-    assert first.manifest.targets == ("vocals", "drums") and first.manifest.wiener == 1
+    assert first.manifest.targets == ("vocals", "drums") and first.manifest.graph.masking.wiener == 1
     assert "not for commercial use" in first.manifest.licence
     assert len(requests) == 2
     assert hub.load("umxl").path == first.path

@@ -11,6 +11,7 @@ import soundfile
 from conftest import agreement, disturb
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kerasep.inference.segments import margin, stride
 
 from export.measure.transforms import measure
 from export.pipeline import PRECISIONS, export
@@ -23,7 +24,6 @@ from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact, beside
-from kerasep.inference.segments import margin, stride
 from kerasep.inference.separator import Separator
 from kerasep.inference.waveform import WaveformSeparator, separator_of
 from kerasep.models import build
