@@ -23,10 +23,11 @@ from benchmarks.measure.training import STEPS
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.signal.stft import stft
 from kerasep.training import engine
+from kerasep.training.callbacks import Clock
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES
-from kerasep.training.trainer import Clock, prepare, train
+from kerasep.training.trainer import prepare, train
 
 TARGETS = ("vocals",)
 REPETITIONS = 9

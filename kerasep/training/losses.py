@@ -165,7 +165,7 @@ class ThresholdedSNR(StemsLoss):
         return {target: levels[:, index] for index, target in enumerate(self.targets)}
 
 
-LOSSES: dict[Loss, type[StemsLoss]] = {
+LOSSES = {
     Loss.MSE: MagnitudeError,
     Loss.L1: AbsoluteError,
     Loss.SUMS: SumsError,
