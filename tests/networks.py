@@ -20,7 +20,9 @@ from onnx import ModelProto
 
 from export.tflite.convert import save_tflite, to_tflite
 from export.waveform.wrap import Waveform
-from kerasep.conversion.convert import Frozen, counted, freeze, save, to_onnx, write
+from kerasep.conversion.freeze import Frozen, freeze, freeze_step
+from kerasep.conversion.trace import to_onnx
+from kerasep.conversion.write import counted, save_onnx, write
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.models import build
@@ -132,14 +134,14 @@ def run(name: str) -> Path:
 @cache
 def frozen(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> Frozen:
     """A network as every file of it is made from."""
-    return freeze([run(name)], name, frames=frames, batch=batch, step=step)
+    return freeze_step([run(name)], name) if step else freeze([run(name)], name, frames=frames, batch=batch)
 
 
 @cache
 def in_onnx(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> ModelProto:
     """A network in ONNX."""
     made = frozen(name, frames, batch, step)
-    return to_onnx(made.lean, made.manifest.spectrogram, made.manifest.window_frames, made.manifest.batch)
+    return to_onnx(made.lean, made.spectrogram, frames, batch)
 
 
 @cache
@@ -148,7 +150,7 @@ def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: 
     path = Path(FOLDER.name) / f"{name}-{graph}-{frames}-{batch}.{form}"
     sizes = {"spectrogram": (frames, batch or int(form == "tflite"), False), "step": (0, 0, True), "waveform": (0, 0, False)}
     made, model = frozen(name, *sizes[graph]), in_onnx(name, *sizes[graph])
-    manifest, shape = counted(made.manifest, model), made.manifest.shape
+    manifest, shape = counted(made.manifest, model), made.manifest.inputs()["mixture"]
     around = None
     if graph == "waveform":
         around = Waveform(manifest, frames, batch or 1)
@@ -157,6 +159,6 @@ def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: 
         lite = to_tflite(made.lean, made.manifest, shape)
         saved = partial(save_tflite, around.in_tflite(lite) if around else lite)
     else:
-        saved = partial(save, around.in_onnx(model) if around else model)
+        saved = partial(save_onnx, around.in_onnx(model) if around else model)
     write(saved, manifest, path, lambda _: {})
     return Artifact(path)

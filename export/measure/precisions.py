@@ -18,12 +18,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from export.clips import magnitudes, to_verify
+from export.measure.results import load_or_start
 from export.measure.timing import in_turns, surroundings
 from export.pipeline import PRECISIONS, export
 from export.verify import operators
 from export.web import compare
 from kerasep.errors import UsageError, reporting
-from kerasep.files import measured_so_far, write_json
+from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
 
@@ -34,7 +35,7 @@ MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_acti
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
     """Export all, and add what was measured of each file, and of the machine at the same time, to `output`."""
-    result = measured_so_far(output, {**surroundings(), "networks": {}})
+    result = load_or_start(output, {**surroundings(), "networks": {}})
     for name, runs in networks.items():
         files, lite = (_exported(runs, artifacts, name, form, root) for form in ("onnx", "tflite"))
         described = {p: {**_file(file), "web": compare(file, _music(file.manifest, 100), web)} for p, file in files.items()}

@@ -15,6 +15,8 @@ import soundfile
 from conftest import agreement
 from hypothesis import given
 from hypothesis import strategies as st
+from kerasep.conversion.convert import pack, to_onnx
+from kerasep.inference.windows import cut, middles
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -25,18 +27,16 @@ from export.onnx.float16 import as_hardware, fragile, to_half
 from export.onnx.int8 import _axes, _weights, to_int8
 from export.pipeline import PRECISIONS, export
 from kerasep.conversion import convert as conversion
-from kerasep.conversion.convert import pack, to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.runtime import KEY
 from kerasep.inference.separator import Separator
-from kerasep.inference.windows import cut, middles
 from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.training.recipe import Augment, Recipe
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 pytestmark = pytest.mark.usefixtures("excerpt")
 STEREO = Spectrogram(fft=256, hop=64)

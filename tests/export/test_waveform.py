@@ -12,6 +12,7 @@ import soundfile
 from conftest import agreement
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kerasep.inference.segments import margin, stride
 from signals import noise
 
 from export.measure.transforms import measure
@@ -26,7 +27,6 @@ from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact, beside
-from kerasep.inference.segments import margin, stride
 from kerasep.inference.separator import Separator
 from kerasep.inference.waveform import WaveformSeparator, separator_of
 from kerasep.models import build

@@ -4,11 +4,11 @@ import networks
 import numpy as np
 import onnx
 import pytest
+from kerasep.conversion.convert import save
 
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
 from export.web import compare
-from kerasep.conversion.convert import save
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
 from kerasep.inference.artifact import Artifact

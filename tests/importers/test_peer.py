@@ -1,4 +1,4 @@
-"""The original beside ours, live: PyTorch's Open-Unmix at full size, its files, its separator, on half a minute of music."""
+"""Live comparison with PyTorch's Open-Unmix at full size: its files and its separator, on half a minute of music."""
 
 import sys
 import types
@@ -10,18 +10,18 @@ from signals import clip
 
 from kerasep.hub import load
 from kerasep.importers import openunmix
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 torch = pytest.importorskip("torch")
-sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it for files, which are not read here
+sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it to read files; not needed here
 umx = pytest.importorskip("openunmix.model")
 TARGETS = ("vocals", "drums")
 
 
 @pytest.fixture(scope="module")
 def originals():
-    """Two full-size networks with made-up weights, whose masks are neither all nor nothing."""
+    """Two full-size networks with random weights whose masks are neither all ones nor all zeros."""
     torch.manual_seed(0)
     networks = {}
     for target in TARGETS:
@@ -52,7 +52,7 @@ def test_whole_path_is_open_unmixs(originals, artifact, iterations, residual):
     separator = umx.Separator(originals, niter=iterations, residual=residual)
     with torch.no_grad():
         expected = separator(torch.from_numpy(audio.T[None].copy()))[0].numpy()
-    stems = Separator(artifact, wiener=iterations, residual=residual).separate(audio, 44100)
+    stems = open_separator(artifact, wiener=iterations, residual=residual)(audio, 44100)
     assert list(stems) == [*TARGETS, *(["residual"] if residual else [])]
     for stem, other in zip(stems.values(), expected, strict=True):
         assert np.abs(other).max() > 0.01
@@ -60,7 +60,7 @@ def test_whole_path_is_open_unmixs(originals, artifact, iterations, residual):
 
 
 def test_speech_enhancement_is_open_unmixs(tmp_path):
-    """umxse: 16 kHz, mono, a hop of half a window. Its last frames see another end of the signal (`Spectrogram.end`)."""
+    """umxse: 16 kHz, mono, hop of half a window. The last second is left out: frames there see another end of the signal."""
     torch.manual_seed(1)
     networks = {}
     for target in ("speech", "noise"):
@@ -74,6 +74,6 @@ def test_speech_enhancement_is_open_unmixs(tmp_path):
     with torch.no_grad():
         expected = separator(torch.from_numpy(audio.T[None].copy()))[0].numpy()
     openunmix.load(tmp_path, ("speech", "noise"), rate=16000, hop=512).write_artifact(tmp_path / "umxse.onnx")
-    stems = Separator(load(tmp_path / "umxse.onnx")).separate(audio, 16000)
+    stems = open_separator(load(tmp_path / "umxse.onnx"))(audio, 16000)
     for stem, other in zip(stems.values(), expected, strict=True):
         assert agreement(other.T[:-16000], stem[:-16000]) >= 60

@@ -15,14 +15,14 @@ from signals import noise
 
 from export.pipeline import export
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze
+from kerasep.conversion.freeze import freeze_step
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import usage
-from kerasep.models import build, context
+from kerasep.models import build, receptive_field_of
 from kerasep.signal.stft import Analysis, Spectrogram, stft
 from kerasep.training.recipe import Recipe
 
@@ -54,7 +54,7 @@ def streamed(stream: StreamSeparator, audio: np.ndarray, hop: int) -> dict[str, 
 def test_a_stream_is_the_whole_song(pair, samples):
     whole, step = pair
     audio = noise(samples)
-    expected = Separator(whole).separate(audio, 44100)
+    expected = open_separator(whole)(audio, 44100)
     for target, stem in streamed(StreamSeparator(step), audio, 64).items():
         assert stem.shape == audio.shape
         assert agreement(expected[target], stem) > 100
@@ -63,14 +63,14 @@ def test_a_stream_is_the_whole_song(pair, samples):
 def test_the_manifest_says_how_far_it_looks_ahead(name, pair):
     _, step = pair
     small = networks.NETWORKS[name]
-    assert step.manifest.look_ahead_frames == context(small.network, small.options).ahead == AHEAD[name]
+    assert step.manifest.graph.look_ahead == receptive_field_of(small.network, small.options).look_ahead == AHEAD[name]
     assert ("present" in step.runtime.inputs) == bool(AHEAD[name])
 
 
 def test_a_step_graph_is_equal_to_keras(name, pair):
     magnitudes = np.random.default_rng(0).exponential(size=(40, networks.STEREO.bins, 2)).astype(np.float32)
-    expected = networks.frozen(name).predict(magnitudes)
-    for target, estimate in pair[1].predict(magnitudes).items():
+    expected = networks.frozen(name).estimate(magnitudes)
+    for target, estimate in pair[1].estimate(magnitudes).items():
         assert np.abs(estimate - expected[target]).max() <= 1e-5 * expected[target].max()
 
 
@@ -105,9 +105,10 @@ def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
     """What it says in words is enough: states by their names, how many outputs to drop, and what ends a song."""
     whole, step = pair
     said = usage(step.manifest)
+    text = said["text"]
     magnitudes = np.random.default_rng(0).exponential(size=(40, networks.STEREO.bins, 2)).astype(np.float32)
     assert (
-        "Start with zeros in every state; what comes out as STATE_next goes in as STATE with the next frame." in said["frames"]
+        "Start with zeros in every state; what comes out as STATE_next goes in as STATE with the next frame." in text["frames"]
     )
     given = {name: np.zeros(tensor["shape"], np.float32) for name, tensor in said["inputs"].items()}
     assert set(said["outputs"]) == {
@@ -115,21 +116,21 @@ def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
         "drums",
         *(f"{name}_next" for name in given if name not in ("mixture", "present")),
     }
-    ahead = re.search(r"belongs to the frame (\d+) frames before: drop the first \1 outputs", said["frames"])
+    ahead = re.search(r"belongs to the frame (\d+) frames before: drop the first \1 outputs", text["frames"])
     late = int(ahead[1]) if ahead else 0
     if not ahead:
-        assert "What comes out belongs to the frame that went in." in said["frames"]
-    masks = []
+        assert "What comes out belongs to the frame that went in." in text["frames"]
+    estimates = []
     for number in range(40 + late):
         given["mixture"] = magnitudes[number][None, None] if number < 40 else np.zeros_like(magnitudes[0])[None, None]
         if "present" in given:
             given["present"][:] = number < 40
         made = step.runtime.run(given)
         given |= {name.removesuffix("_next"): state for name, state in made.items() if name.endswith("_next")}
-        masks.append(made["vocals"][0, 0])
-    assert "Each target's output times mixture of the frame it belongs to is its estimate" in said["take"]
-    expected = whole.predict(magnitudes)["vocals"]
-    assert np.abs(np.stack(masks[late:]) * magnitudes - expected).max() <= 1e-5 * expected.max()
+        estimates.append(made["vocals"][0, 0])
+    assert "Each output is a target's magnitudes" in text["take"]
+    expected = whole.estimate(magnitudes)["vocals"]
+    assert np.abs(np.stack(estimates[late:]) - expected).max() <= 1e-5 * expected.max()
 
 
 def test_a_causal_network_hears_nothing_of_what_comes(causal):
@@ -156,8 +157,8 @@ def test_a_step_graph_separates_whole_songs_too(name, pair):
     """Block by block, which only a recurrent network hears: it starts each of them from nothing."""
     whole, step = pair
     audio = noise(64 * 900)
-    expected = Separator(whole).separate(audio, 44100)
-    for target, stem in Separator(step).separate(audio, 44100).items():
+    expected = open_separator(whole)(audio, 44100)
+    for target, stem in open_separator(step)(audio, 44100).items():
         assert agreement(expected[target], stem) > (60 if name == "forward" else 100)
 
 
@@ -214,7 +215,7 @@ def test_refusals(packed, runs, tmp_path, capsys):
 )
 def test_what_cannot_be_streamed(name, reason):
     with pytest.raises(KerasepError, match=f"{name}: {reason}") as caught:
-        freeze([networks.run(name)], "x", step=True)
+        freeze_step([networks.run(name)], "x")
     assert "\n" not in str(caught.value)
 
 
@@ -227,7 +228,7 @@ def test_networks_that_look_ahead_differently_do_not_share_a_stream(tmp_path):
         Imported(model, recipe, (target,), {}).write_run(tmp_path / target)
         runs.append(tmp_path / target)
     with pytest.raises(KerasepError, match=r"drums: looks 0 frames ahead and .*vocals 14: export it on its own"):
-        freeze(runs, "x", step=True)
+        freeze_step(runs, "x")
 
 
 def test_the_wrong_channels(causal):

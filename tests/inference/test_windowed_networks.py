@@ -7,11 +7,11 @@ from conftest import agreement
 from signals import noise
 
 from kerasep.cli import main
-from kerasep.conversion.convert import pack
+from kerasep.conversion.pack import pack
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import magnitude_gains, ratio_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -49,16 +49,16 @@ def artifact(request) -> Artifact:
 @pytest.mark.parametrize("samples", [1, 5000, 45_000, 120_000])
 @pytest.mark.parametrize("mask", ["none", "ratio"])
 def test_blocks_leave_no_trace(artifact, samples, mask):
-    manifest = artifact.manifest
-    spectrogram = manifest.spectrogram
+    graph = artifact.manifest.graph
+    spectrogram, masking = graph.spectrogram, graph.masking
     audio = noise(samples, spectrogram.channels)
     spectrum = stft(audio, spectrogram)
-    estimates = artifact.predict(np.abs(spectrum))
-    exponent, unclaimed = manifest.exponent, manifest.unclaimed
-    ratio = mask == "ratio"
-    gains = ratio_gains(estimates, exponent, unclaimed) if ratio else magnitude_gains(estimates, np.abs(spectrum))
-    expected = wiener(gains, spectrum, 1, manifest.filter_frames)
-    for target, stem in Separator(artifact, mask=mask, wiener=1).separate(audio, spectrogram.rate).items():
+    estimates = artifact.estimate(np.abs(spectrum))
+    gains = magnitude_gains(estimates, np.abs(spectrum))
+    if mask == "ratio":
+        gains = ratio_gains(estimates, masking.exponent, masking.unclaimed)
+    expected = wiener(gains, spectrum, 1, masking.filter_frames)
+    for target, stem in open_separator(artifact, mask=mask, wiener=1)(audio, spectrogram.rate).items():
         assert agreement(istft(expected[target], spectrogram, samples), stem) > 60
 
 
@@ -66,7 +66,7 @@ def test_blocks_leave_no_trace(artifact, samples, mask):
 def test_any_channels_in_the_same_out(artifact, shape):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
     for rate in (44100, 48000):
-        assert all(stem.shape == shape for stem in Separator(artifact).separate(audio, rate).values())
+        assert all(stem.shape == shape for stem in open_separator(artifact)(audio, rate).values())
 
 
 def test_examples_must_be_windows(hq_root, tmp_path):
