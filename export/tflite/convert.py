@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from export.tflite.graph import cleared, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
 from export.tflite.lstm import looped
 from kerasep.conversion.convert import called
+from kerasep.conversion.resize import merged_sizes
 from kerasep.errors import KerasepError
 from kerasep.inference.manifest import INPUT, Manifest
 from kerasep.inference.runtime import KEY
@@ -106,24 +107,28 @@ def _join(model: schema.ModelT) -> schema.ModelT:
 
 
 def resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
-    """A graph that takes any number of frames, from two that take different ones: what differs is given as -1."""
-    for one, other in zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True):
+    """A graph of any number of frames, from the graphs at two numbers of them, as `kerasep.conversion.resize` has it for ONNX.
+
+    Raises:
+        KerasepError: they differ in something that a graph of any size cannot express.
+    """
+    tensors = list(zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True))
+    for one, other in tensors:
         if not np.array_equal(one.shape, other.shape):
             one.shapeSignature = np.where(one.shape == other.shape, one.shape, -1)
     reshapes = [operator for operator in first.subgraphs[0].operators if kind(first, operator) == "RESHAPE"]
     targets = {number for operator in reshapes for number in operator.inputs[1:]}
-    for number, (one, other) in enumerate(zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True)):
+    for number, (one, other) in enumerate(tensors):
         given, changed = (model.buffers[tensor.buffer].data for model, tensor in ((first, one), (second, other)))
         if given is None or np.array_equal(given, changed):
             continue
-        sizes, others = given.view(np.int32), changed.view(np.int32)
-        loose = np.where(sizes == others, sizes, -1)
-        if number not in targets or np.count_nonzero(loose == -1) > 1:
+        sizes = merged_sizes(given.view(np.int32), changed.view(np.int32)) if number in targets else None
+        if sizes is None:
             raise KerasepError(f"{one.name.decode()} depends on the number of frames: fix it with --frames")
-        first.buffers[one.buffer].data = loose.astype(np.int32).view(np.uint8)
+        first.buffers[one.buffer].data = sizes.astype(np.int32).view(np.uint8)
     for operator in reshapes:
         if operator.builtinOptions is not None:
-            operator.builtinOptions.newShape = None  # the same again, which would have to agree
+            operator.builtinOptions.newShape = None  # a second copy of the target, which would have to agree with it
     return first
 
 

@@ -11,19 +11,19 @@ from functools import reduce
 import keras
 import numpy as np
 import onnx
-import tf2onnx
 from keras import ops
-from onnx import GraphProto, ModelProto, compose, numpy_helper
+from onnx import GraphProto, ModelProto, compose
 from tensorflow.lite.python.schema_py_generated import ModelT
 
-from export.tflite.convert import FRAMES, converted, resizable
+from export.tflite import convert
 from export.tflite.graph import copied, joined
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
-from kerasep.conversion.convert import OPSET, called
-from kerasep.conversion.simplify import merged, tidied
-from kerasep.errors import KerasepError, UsageError
+from kerasep.conversion.convert import traced
+from kerasep.conversion.merge import merged
+from kerasep.conversion.resize import FRAMES, resizable
+from kerasep.errors import UsageError
 from kerasep.inference.manifest import INPUT, Manifest
 from kerasep.inference.segments import margin, stride
 from kerasep.inference.windows import crossfade
@@ -31,6 +31,7 @@ from kerasep.signal.masks import TINY
 
 # What goes from graph to graph; with ESTIMATE begin names of what a network makes.
 SPECTRUM, MAGNITUDES, ESTIMATE = "spectrum", "magnitudes", "estimate_"
+DIMENSIONS = ("batch", "frames", "samples", "frames")  # of all of these, where they are free: magnitudes' second, stems' third
 
 
 class Waveform:
@@ -91,9 +92,6 @@ class Waveform:
         outputs = {output.name: output for output in graph.output}
         del model.graph.output[:]
         model.graph.output.extend(outputs[target] for target in self.manifest.targets)
-        if not self.frames:
-            for value in (*model.graph.input, *model.graph.output):
-                value.type.tensor_type.shape.dim[2].dim_param = "samples"
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -209,35 +207,17 @@ def _shares(windows: int, frames: int, step: int) -> np.ndarray:
 
 
 def _onnx(build: Callable[[int], keras.Model], frames: int) -> GraphProto:
-    """A part's graph, for any number of frames made of two as `export.tflite.convert.to_tflite` does."""
-    if frames:
-        return _traced(build(frames))
-    first, second = (_traced(build(number)) for number in FRAMES)
-    others = {tensor.name: tensor for tensor in second.initializer}
-    targets = {node.input[1] for node in first.node if node.op_type == "Reshape"}
-    for tensor in first.initializer:
-        given, changed = (numpy_helper.to_array(part) for part in (tensor, others[tensor.name]))
-        if np.array_equal(given, changed):
-            continue
-        loose = np.where(given == changed, given, -1)
-        if tensor.name not in targets or np.count_nonzero(loose == -1) > 1:
-            raise KerasepError(f"{tensor.name} depends on the number of frames: fix it with --frames")
-        tensor.CopyFrom(numpy_helper.from_array(loose, tensor.name))
-    return first
-
-
-def _traced(network: keras.Model) -> GraphProto:
-    function = called([network], _shapes(network))
-    traced, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
-    graph = compose.add_prefix_graph(traced.graph, f"{network.name}/", rename_inputs=False, rename_outputs=False)
-    return merged([tidied(graph, batch=1, frames=1)])
+    """A part's graph, for a number of frames, or 0 for any."""
+    parts = [build(number) for number in ([frames] if frames else FRAMES)]
+    graphs = [traced(part, _shapes(part), f"{part.name}/") for part in parts]
+    return merged([graphs[0] if frames else resizable(*graphs, names=DIMENSIONS)])
 
 
 def _tflite(build: Callable[[int], keras.Model], frames: int) -> ModelT:
     """The same for TFLite."""
-    parts = [build(number) for number in ([frames] if frames else FRAMES)]
-    models = [converted([part], _shapes(part)) for part in parts]
-    return models[0] if frames else resizable(*models)
+    parts = [build(number) for number in ([frames] if frames else convert.FRAMES)]
+    models = [convert.converted([part], _shapes(part)) for part in parts]
+    return models[0] if frames else convert.resizable(*models)
 
 
 def _shapes(network: keras.Model) -> dict[str, tuple[int, ...]]:

@@ -21,8 +21,10 @@ import tf2onnx
 from onnx import helper
 
 import kerasep
+from kerasep.conversion.merge import merged
 from kerasep.conversion.operations import per_second
-from kerasep.conversion.simplify import BATCH, FRAMES, merged, tidied
+from kerasep.conversion.resize import BATCHES, FRAMES, resizable
+from kerasep.conversion.simplify import simplified
 from kerasep.errors import KerasepError, UsageError
 from kerasep.files import replacing, write_json
 from kerasep.inference.artifact import Artifact, beside, predict, sha256
@@ -262,27 +264,32 @@ def _parts(network: keras.Model) -> list[keras.Model]:
 
 def _traced(network: keras.Model, spectrogram: Spectrogram, frames: int, batch: int) -> onnx.GraphProto:
     """A network's graph. All names in it but those of input and outputs begin with its target's, or the network's."""
-    # For a batch of 1 TensorFlow makes of an LSTM what tf2onnx does not know: it is traced for any, and fixed at the end.
-    fixed = batch if batch > 1 else 0
-    if isinstance(network.input, dict):
-        frames = fixed = batch = 1
-        shapes = {name: tensor.shape for name, tensor in network.input.items()}
-    else:
-        frames = network.input_shape[1] or frames
-        shapes = {INPUT: (fixed or BATCH, frames or FRAMES, spectrogram.bins, spectrogram.channels)}
-    function = called([network], shapes)
-    traced, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
     targets = list(network.output)
     prefix = f"{targets[0]}/" if len(targets) == 1 else f"{network.name}-{targets[0]}/"
-    graph = onnx.compose.add_prefix_graph(traced.graph, prefix, rename_inputs=False, rename_outputs=False)
-    outputs = {output.name: output for output in graph.output}
-    del graph.output[:]
-    graph.output.extend(outputs[target] for target in targets)
-    graph = tidied(graph, fixed, frames)
+    if isinstance(network.input, dict):
+        return traced(network, {name: tuple(tensor.shape) for name, tensor in network.input.items()}, prefix)
+    frames = network.input_shape[1] or frames
+    # For a batch of 1 TensorFlow makes of an LSTM what tf2onnx does not know: it is traced for any, and fixed at the end.
+    batches = (batch, batch) if batch > 1 else BATCHES
+    lengths = (frames, frames) if frames else FRAMES
+    sizes = [(*size, spectrogram.bins, spectrogram.channels) for size in zip(batches, lengths, strict=True)]
+    graphs = [traced(network, {INPUT: size}, prefix) for size in dict.fromkeys(sizes)]
+    graph = graphs[0] if len(graphs) == 1 else resizable(*graphs)
     if batch == 1:
         for value in (*graph.input, *graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = 1
     return graph
+
+
+def traced(network: keras.Model, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> onnx.GraphProto:
+    """A network's graph for inputs of these shapes alone, what is inside it named with a prefix."""
+    function = called([network], shapes)
+    model, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+    graph = onnx.compose.add_prefix_graph(model.graph, prefix, rename_inputs=False, rename_outputs=False)
+    outputs = {output.name: output for output in graph.output}
+    del graph.output[:]
+    graph.output.extend(outputs[target] for target in network.output)
+    return simplified(graph)
 
 
 def called(
