@@ -11,7 +11,7 @@ from benchmarks.music import agreement
 from kerasep.datasets.musdb import songs
 from kerasep.files import write_json
 from kerasep.hub import load
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 
 BLOCKS, CONTEXTS = (300, 600, 1500, 3000), (0, 16, 64, 128, 256)  # frames
 
@@ -32,7 +32,7 @@ def measure(root: Path, model: str, output: Path) -> None:
     def separated(block: int, context: int) -> tuple[dict[str, np.ndarray], float]:
         artifact.manifest = replace(manifest, block_frames=block, context_frames=context)
         start = time.perf_counter()
-        stems = Separator(artifact, mask="none", wiener=0).separate(audio, manifest.spectrogram.rate)
+        stems = open_separator(artifact, mask="none", wiener=0)(audio, manifest.spectrogram.rate)
         return stems, time.perf_counter() - start
 
     separated(whole, 0)  # warms up

@@ -22,7 +22,8 @@ from benchmarks.machine import megabytes
 from benchmarks.music import song
 from kerasep.errors import KerasepError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import INPUT, Manifest
+from kerasep.inference.graphs import INPUT
+from kerasep.inference.manifest import Manifest
 from kerasep.signal.stft import stft
 
 SIZE = 1024  # of the matrices whose product says how fast this machine multiplies
@@ -86,7 +87,7 @@ def opened(path: Path, provider: str, threads: int, batch: int) -> Opened:
 def _keras(run: Path, threads: int) -> Opened:
     import tensorflow as tf
 
-    from kerasep.conversion.convert import freeze
+    from kerasep.conversion.freeze import freeze
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = time.perf_counter()

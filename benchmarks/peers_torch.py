@@ -26,7 +26,7 @@ Ways = dict[str, Way]
 def openunmix(folder: Path, device: str) -> Ways:
     """The published network's shapes, with and without its filter; on a GPU without it, and its networks alone."""
     sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # imported, but not for this
-    from openunmix.model import OpenUnmix, Separator
+    from openunmix.model import OpenUnmix
 
     names = ("vocals", "drums", "bass", "other")
     networks = {n: OpenUnmix(nb_bins=2049, nb_channels=2, hidden_size=512, nb_layers=3, max_bin=1487) for n in names}
@@ -80,7 +80,7 @@ def spleeter(folder: Path, device: str) -> Ways:
     np.savez(folder / "weights.npz", **weights)
 
     def separated(audio: torch.Tensor) -> dict[str, torch.Tensor]:
-        return dict(zip(("vocals", "accompaniment"), separator.separate(audio[0]), strict=True))
+        return dict(zip(("vocals", "accompaniment"), separator(audio[0]), strict=True))
 
     return {"default": separated}
 

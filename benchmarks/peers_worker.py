@@ -22,8 +22,8 @@ import onnxruntime
 from benchmarks.machine import megabytes
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import INPUT
-from kerasep.inference.separator import Separator
+from kerasep.inference.graphs import INPUT
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import magnitude_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -35,7 +35,7 @@ def main() -> None:
     folder = Path(sys.argv[2])
     artifact, audio = load(sys.argv[1]), np.load(folder / "audio.npy", allow_pickle=False)
     loaded = megabytes("VmRSS")
-    separators = {way: Separator(artifact, **options) for way, options in WAYS.items()}
+    separators = {way: open_separator(artifact, **options) for way, options in WAYS.items()}
     for line in sys.stdin:
         asked = line.strip()
         if asked == "end":
@@ -47,7 +47,7 @@ def main() -> None:
         else:
             way = asked.removeprefix("stems ")
             start = time.perf_counter()
-            stems = separators[way].separate(audio, artifact.manifest.spectrogram.rate)
+            stems = separators[way](audio, artifact.manifest.spectrogram.rate)
             answer = time.perf_counter() - start
             if way != asked:
                 answer = str(folder / f"{way}, ours.npz")
@@ -66,7 +66,7 @@ def _parts(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
         return result
 
     spectrum = timed("transform", lambda: stft(audio, spectrogram))
-    estimates = timed("networks", lambda: artifact.predict(np.abs(spectrum)))
+    estimates = timed("networks", lambda: artifact.estimate(np.abs(spectrum)))
     gains = magnitude_gains(estimates, np.abs(spectrum))
     stems = timed("filter, one iteration", lambda: wiener(gains, spectrum, 1, grid))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:

@@ -56,7 +56,7 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
     Args:
         tried: run folders with all targets, or packed files.
     """
-    from kerasep.conversion.convert import pack  # needs TensorFlow, which what is measured elsewhere is measured without
+    from kerasep.conversion.pack import pack  # needs TensorFlow, which what is measured elsewhere is measured without
 
     found = json.loads(output.read_text()) if output.exists() else {}
     for path in tried:

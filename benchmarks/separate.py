@@ -20,7 +20,7 @@ from benchmarks.music import music
 from kerasep.datasets import demo
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -41,19 +41,19 @@ def measure(model: str, minutes: Sequence[float]) -> dict[str, Any]:
 
 def _parts(model: str) -> dict[str, Any]:
     """Each part on its own and the whole, interleaved so that a slow moment of the machine hits all alike."""
-    separator = Separator(load(model), wiener=0)
+    separator = open_separator(load(model), wiener=0)
     audio = music(SECONDS)
     spectrogram = separator.manifest.spectrogram
     spectrum = stft(audio, spectrogram)
     block = spectrum[: separator.manifest.block_frames]
     share = len(spectrum) / len(block)  # from one block to the whole signal
-    estimates = separator.artifact.predict(np.abs(block))
+    estimates = separator.artifact.estimate(np.abs(block))
     gains = ratio_gains(estimates)
     stems = apply(gains, block)
     parts: dict[str, tuple[Callable[[], Any], float]] = {
-        "separate": (lambda: separator.separate(audio, spectrogram.rate), 1),
+        "separate": (lambda: separator(audio, spectrogram.rate), 1),
         "stft": (lambda: stft(audio, spectrogram), 1),
-        "network": (lambda: separator.artifact.predict(np.abs(block)), share),
+        "network": (lambda: separator.artifact.estimate(np.abs(block)), share),
         "ratio mask": (lambda: apply(ratio_gains(estimates), block), share),
         "inverse, one core": (lambda: [istft(s, spectrogram, len(block) * spectrogram.hop) for s in stems.values()], share),
         "wiener, one iteration, not in the total": (lambda: wiener(gains, block, 1), share),

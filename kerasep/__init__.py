@@ -1,24 +1,97 @@
 """Music source separation from Keras to ONNX Runtime.
 
     import kerasep
-    stems = kerasep.separate(audio, rate)   # {"vocals": ..., "drums": ..., "bass": ..., "other": ...}
+    separator = kerasep.load("bands")
+    stems = separator(audio, rate)   # {"vocals": ..., "drums": ..., "bass": ..., "other": ...}
 
 `audio` is (samples, channels) or (samples,), full scale at 1; every stem has its shape.
+`separator.separate_file("song.mp3", "out/")` writes files; `kerasep.separate` does it all in one call.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kerasep.hub import DEFAULT, load
+from kerasep import hub
+from kerasep.errors import KerasepError, UsageError
+from kerasep.inference.open import open_separator
+from kerasep.inference.separator import Separator
+from kerasep.signal.audio import read
 
 __version__ = "0.1.0"
-__all__ = ["load", "separate"]
+__all__ = ["KerasepError", "Separator", "UsageError", "load", "separate"]
 
 
-def separate(audio: np.ndarray, rate: int, model: str | Path = DEFAULT, **choices: Any) -> dict[str, np.ndarray]:
-    """Separate a signal into stems; `kerasep.inference.separator.Separator` has the choices and the details."""
-    from kerasep.inference.waveform import separator_of
+def load(
+    model: str | Path = hub.DEFAULT,
+    *,
+    targets: Sequence[str] | None = None,
+    mask: str | None = None,
+    exponent: float | None = None,
+    wiener: int | None = None,
+    residual: bool = False,
+    threads: int | None = None,
+) -> Separator:
+    """Open a separator. What is not chosen is as the model's manifest has it.
 
-    return separator_of(load(model), **choices).separate(audio, rate)
+    Args:
+        model: a name that `kerasep models` lists, or a file that kerasep packed or exported. Published weights are fetched and
+            converted on first use.
+        targets: which stems to give, all if None.
+        mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
+        exponent: of the ratio mask.
+        wiener: iterations of the Wiener filter, 0 for none. With a filter, the mask only makes its start.
+        residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the mixture
+            among these alone, as Open-Unmix's does.
+        threads: for the network, all cores if None.
+
+    Raises:
+        UsageError: no such model or target, or a choice that does not fit the model.
+        KerasepError: the file cannot be used, or its weights cannot be fetched.
+
+    Example:
+        >>> kerasep.load("conv").targets
+        ('vocals', 'drums', 'bass', 'other')
+    """
+    return open_separator(hub.load(model, threads), targets, mask, exponent, wiener, residual)
+
+
+def separate(
+    audio: np.ndarray | str | Path,
+    rate: int | None = None,
+    model: str | Path = hub.DEFAULT,
+    *,
+    targets: Sequence[str] | None = None,
+    mask: str | None = None,
+    exponent: float | None = None,
+    wiener: int | None = None,
+    residual: bool = False,
+) -> dict[str, np.ndarray]:
+    """Separate a signal or a file into stems.
+
+    Args:
+        audio: float (samples, channels) or, mono, (samples,), full scale at 1; or the path of an audio file.
+        rate: of an array, in Hz. A file has its own.
+        model, targets, mask, exponent, wiener, residual: see `load`.
+
+    Returns:
+        A float32 array per target, of the shape and rate of the signal.
+
+    Raises:
+        UsageError: an array without a rate, a file with one, or as `load`.
+        KerasepError: the file or the samples cannot be used.
+
+    Example:
+        >>> stems = kerasep.separate(np.zeros(44100), 44100, "conv", targets=["drums"])
+        >>> stems["drums"].shape
+        (44100,)
+    """
+    if isinstance(audio, str | Path):
+        if rate is not None:
+            raise UsageError(f"{audio}: a file has its own rate: leave rate out")
+        audio, rate = read(audio)
+    elif rate is None:
+        raise UsageError("an array has no rate of its own: give rate, in Hz")
+    separator = load(model, targets=targets, mask=mask, exponent=exponent, wiener=wiener, residual=residual)
+    return separator(audio, rate)

@@ -21,11 +21,12 @@ from tqdm import tqdm
 import kerasep
 from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.hub import DEFAULT, load, summaries
-from kerasep.inference.manifest import MASKS, Manifest
-from kerasep.inference.separator import BlockSeparator
+from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Mask
+from kerasep.inference.open import open_separator
+from kerasep.inference.separator import Separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import described
-from kerasep.inference.waveform import separator_of
 from kerasep.signal.audio import open_audio
 
 
@@ -63,7 +64,7 @@ def _streams(arguments: argparse.Namespace) -> Callable[[], StreamSeparator]:
     return make
 
 
-def _separate_all(arguments: argparse.Namespace, make: Callable[[], BlockSeparator | StreamSeparator]) -> int:
+def _separate_all(arguments: argparse.Namespace, make: Callable[[], Separator | StreamSeparator]) -> int:
     failed = 0
     done: dict[Path, Path] = {}
     for path in arguments.inputs:
@@ -84,9 +85,7 @@ def song_name(path: Path) -> str:
     return path.stem.removesuffix(".stem") or path.name
 
 
-def _separate_file(
-    separator: BlockSeparator | StreamSeparator, path: Path, folder: Path, arguments: argparse.Namespace
-) -> None:
+def _separate_file(separator: Separator | StreamSeparator, path: Path, folder: Path, arguments: argparse.Namespace) -> None:
     names = {target: f"{target}.{arguments.format}" for target in separator.targets}
     if not arguments.overwrite:
         for name in names.values():
@@ -106,7 +105,7 @@ def _separate_file(
             raise KerasepError(f"{folder}: cannot be written ({reason}): choose another folder with -o") from error
 
 
-def _write_stems(separator: BlockSeparator | StreamSeparator, audio, outputs: dict[str, Path], float32: bool) -> None:
+def _write_stems(separator: Separator | StreamSeparator, audio, outputs: dict[str, Path], float32: bool) -> None:
     subtype = "FLOAT" if float32 else "PCM_16"
     beyond = dict.fromkeys(outputs, 0)
     peak = dict.fromkeys(outputs, 0.0)
@@ -263,7 +262,7 @@ def _write_imported(imported, arguments: argparse.Namespace) -> int:
 
 def pack(arguments: argparse.Namespace) -> int:
     _quiet_tensorflow()
-    from kerasep.conversion.convert import pack
+    from kerasep.conversion.pack import pack
 
     manifest = pack(arguments.runs, arguments.output, arguments.licence, arguments.mask, arguments.exponent, arguments.wiener)
     _print_packed(arguments.output, manifest)
@@ -280,9 +279,9 @@ def _quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _separator(arguments: argparse.Namespace) -> BlockSeparator:
+def _separator(arguments: argparse.Namespace) -> Separator:
     choices = {name: getattr(arguments, name) for name in ("mask", "exponent", "wiener", "residual")}
-    return separator_of(load(arguments.model), arguments.targets, **choices)
+    return open_separator(load(arguments.model), arguments.targets, **choices)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -296,7 +295,7 @@ def _parser() -> argparse.ArgumentParser:
         if model:
             sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
             sub.add_argument("--targets", nargs="+", metavar="TARGET", help="stems to make (default: all)")
-            sub.add_argument("--mask", choices=MASKS, help="how estimates become stems (default: the model's)")
+            sub.add_argument("--mask", choices=[*Mask], help="how estimates become stems (default: the model's)")
             sub.add_argument("--exponent", type=float, metavar="P", help="of the ratio mask (default: the model's)")
             sub.add_argument("--softmask", action="store_const", dest="mask", const="ratio", help="the same as --mask ratio")
             sub.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
@@ -373,7 +372,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.onnx")
     sub.add_argument("--licence", help="terms of use, in a line (default: the runs')")
-    sub.add_argument("--mask", choices=MASKS, help="default of the model (default: the runs', or ratio)")
+    sub.add_argument("--mask", choices=[*Mask], help="default of the model (default: the runs', or ratio)")
     sub.add_argument("--exponent", type=float, metavar="P", help="default of the model (default: the runs', or 1)")
     sub.add_argument("--wiener", type=int, metavar="N", help="default of the model (default: the runs', or 0)")
     return parser

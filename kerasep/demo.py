@@ -8,11 +8,11 @@ import soundfile
 from kerasep.datasets.demo import RATE, render
 from kerasep.evaluation.bsseval import frame_sdr
 from kerasep.files import replacing
-from kerasep.inference.separator import BlockSeparator
+from kerasep.inference.separator import Separator
 from kerasep.signal.stft import Spectrogram, stft
 
 
-def run(separator: BlockSeparator, output: Path) -> None:
+def run(separator: Separator, output: Path) -> None:
     """Render, separate, write stems and a picture, print each stem's SDR.
 
     Raises:
@@ -20,7 +20,7 @@ def run(separator: BlockSeparator, output: Path) -> None:
     """
     references = render()
     mixture = np.sum(list(references.values()), axis=0)
-    stems = separator.separate(mixture, RATE)
+    stems = separator(mixture, RATE)
     for name, samples in {"mixture": mixture, **stems}.items():
         with replacing(output / f"{name}.wav") as partial:
             soundfile.write(partial, samples, RATE, "FLOAT")

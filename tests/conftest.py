@@ -85,7 +85,7 @@ def runs(tmp_path_factory, hq_root) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory, runs) -> Path:
     """The runs as an artifact."""
-    from kerasep.conversion.convert import pack
+    from kerasep.conversion.pack import pack
 
     output = tmp_path_factory.mktemp("packed") / "small.onnx"
     pack(list(runs.values()), output, licence="tests")

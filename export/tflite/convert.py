@@ -15,10 +15,11 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export.tflite.graph import cleared, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
 from export.tflite.lstm import looped
-from kerasep.conversion.convert import called
 from kerasep.conversion.resize import merged_sizes
+from kerasep.conversion.trace import traceable
 from kerasep.errors import KerasepError
-from kerasep.inference.manifest import INPUT, Manifest
+from kerasep.inference.graphs import INPUT, StepGraph
+from kerasep.inference.manifest import Manifest
 from kerasep.inference.runtime import KEY
 from kerasep.inference.usage import described
 
@@ -41,9 +42,9 @@ def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[
     Raises:
         KerasepError: the two graphs differ in something else.
     """
-    batch, given, *rest = shape or manifest.shape
+    batch, given, *rest = shape or manifest.graph.shape
     sizes = [given] if given else FRAMES
-    if manifest.graph != "step":
+    if not isinstance(manifest.graph, StepGraph):  # its LSTMs are cells already
         networks = [looped(network) for network in networks]
     models = [converted(networks, manifest.inputs() | {INPUT: (batch, frames, *rest)}) for frames in sizes]
     models = [cleared(_join(model)) for model in models]
@@ -52,7 +53,7 @@ def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[
 
 def converted(networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int | None]]) -> schema.ModelT:
     """Networks on the same inputs of these shapes, for these alone."""
-    function = called(networks, shapes)
+    function = traceable(networks, shapes)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     names = sorted(name for network in networks for name in network.output)  # as TensorFlow takes a dict apart
 

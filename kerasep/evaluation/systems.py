@@ -14,8 +14,8 @@ from kerasep.datasets.musdb import SOURCES, Song
 from kerasep.errors import KerasepError
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
-from kerasep.inference.separator import BlockSeparator
-from kerasep.inference.waveform import separator_of
+from kerasep.inference.open import open_separator
+from kerasep.inference.separator import Separator
 from kerasep.signal.audio import read
 from kerasep.signal.masks import binary_gains, magnitude_gains, ratio_gains
 from kerasep.signal.stft import Spectrogram, istft, stft
@@ -65,29 +65,22 @@ class Model:
 
     def settings(self) -> dict[str, Any]:
         separator = self._separator()
-        return {
-            "model_sha256": sha256(separator.artifact.path),
-            "mask": separator.mask,
-            "exponent": separator.exponent,
-            "wiener": separator.wiener,
-            **({"residual": True} if self.residual else {}),
-        }
+        return {"model_sha256": sha256(separator.artifact.path)} | separator.settings()
 
     def manifest(self) -> dict[str, Any]:
         return self._separator().manifest.to_json()
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
-        return self._separator().separate(song.read("mixture", frames=song.frames), song.rate)
+        return self._separator()(song.read("mixture", frames=song.frames), song.rate)
 
-    def _separator(self) -> BlockSeparator:
+    def _separator(self) -> Separator:
         return _opened(self)
 
 
 @lru_cache(maxsize=1)
-def _opened(model: Model) -> BlockSeparator:
+def _opened(model: Model) -> Separator:
     """The separator, opened once in each process."""
-    choices = {"mask": model.mask, "exponent": model.exponent, "wiener": model.wiener, "residual": model.residual}
-    return separator_of(load(model.model), model.chosen, **choices)
+    return open_separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener, model.residual)
 
 
 class _WithoutManifest:

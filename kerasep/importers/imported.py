@@ -55,8 +55,8 @@ class Imported:
         write_json(run / RECORD, record)
 
     def write_artifact(self, output: Path) -> Manifest:
-        """Convert to an ONNX file, see `kerasep.conversion.convert.pack`."""
-        from kerasep.conversion.convert import pack
+        """Convert to an ONNX file, see `kerasep.conversion.pack.pack`."""
+        from kerasep.conversion.pack import pack
 
         with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
             self.write_run(Path(folder) / "run")

@@ -2,54 +2,59 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 import numpy as np
-import soxr
 
 from kerasep.errors import KerasepError, UsageError
+from kerasep.inference.adapt import Counted, Output, to_channels
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import Manifest, check_mask
+from kerasep.inference.chunking import with_context
+from kerasep.inference.graphs import SpectrogramGraph
+from kerasep.inference.manifest import Manifest
+from kerasep.inference.masker import Masker
 from kerasep.signal import masks
 from kerasep.signal.audio import resampled
-from kerasep.signal.stft import Spectrogram, Synthesis, stft_blocks
-from kerasep.signal.wiener import wiener
+from kerasep.signal.stft import Synthesis, stft_blocks
 
-RESIDUAL = "residual"
+Stems = dict[str, np.ndarray]
+Chunk = dict[str, Callable[[], np.ndarray]]  # what gives each stem's next samples
 
 
-class BlockSeparator(ABC):
-    """What gives the stems of a signal block by block.
+class Separator(ABC):
+    """Gives the stems of songs, whatever kind of graph it runs; `kerasep.load` opens one.
 
     Attributes:
-        artifact: what it runs.
+        artifact: the file.
         manifest: of the artifact.
         targets: the stems it gives.
-        mask, exponent, wiener: how they are made, see `Separator`.
+        rate, channels: of the sound that the graph works on. Any other is converted, and stems are converted back.
+
+    Example:
+        >>> import kerasep
+        >>> separator = kerasep.load("conv", targets=["vocals"])
+        >>> stems = separator(np.zeros((44100, 2), np.float32), 44100)
+        >>> {target: stem.shape for target, stem in stems.items()}
+        {'vocals': (44100, 2)}
     """
 
     artifact: Artifact
-    manifest: Manifest
     targets: tuple[str, ...]
-    mask: str
-    exponent: float
-    wiener: int
+    rate: int
+    channels: int
 
-    @abstractmethod
-    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        """Separate a signal that arrives in pieces.
+    @property
+    def manifest(self) -> Manifest:
+        return self.artifact.manifest
 
-        Args:
-            pieces: float32 (samples, channels) of any lengths.
-            rate: sample rate in Hz.
-            channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
+    def settings(self) -> dict[str, Any]:
+        """What decides its stems besides the file, as JSON values."""
+        return {}
 
-        Yields:
-            The next samples of every target, as many in all as went in.
-        """
-
-    def separate(self, audio: np.ndarray, rate: int) -> dict[str, np.ndarray]:
+    def __call__(self, audio: np.ndarray, rate: int) -> Stems:
         """Separate a whole signal.
 
         Args:
@@ -76,9 +81,35 @@ class BlockSeparator(ABC):
             done += len(piece)
         return {target: stem.reshape(audio.shape) for target, stem in stems.items()}
 
+    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[Stems]:
+        """Separate a signal that arrives in pieces.
 
-class Separator(BlockSeparator):
-    """An artifact with a choice of mask and filter; what is not chosen is as the manifest has it."""
+        Args:
+            pieces: float32 (samples, channels) of any lengths.
+            rate: sample rate in Hz.
+            channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
+
+        Yields:
+            The next samples of every target, as many in all as went in.
+        """
+        given = Counted(pieces)
+        fitted = (to_channels(piece, self.channels) for piece in given)
+        taken = Counted(resampled(fitted, rate, self.rate, self.channels))
+        outputs = {target: Output(self.rate, self.channels, rate, channels) for target in self.targets}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy release the interpreter's lock in long loops
+            for chunk in self._chunks(taken):
+                ready = {target: pool.submit(outputs[target].push, make, taken.samples) for target, make in chunk.items()}
+                chunk.clear()  # else its arrays would be there until the next ones are, and with them twice the memory
+                yield {target: ready.pop(target).result() for target in self.targets}
+        yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
+
+    @abstractmethod
+    def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
+        """What gives the next samples of each stem of a signal at the graph's own rate and channels."""
+
+
+class SpectrogramSeparator(Separator):
+    """A spectrogram graph between a transform and its inverse, with a choice of mask and filter."""
 
     def __init__(
         self,
@@ -91,162 +122,39 @@ class Separator(BlockSeparator):
     ) -> None:
         """
         Args:
-            artifact: the network.
-            targets: which stems to give, all if None.
-            mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
-            exponent: of the ratio mask.
-            wiener: iterations of the Wiener filter, 0 for none. With a filter the mask only makes its start.
-            residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the
-                mixture out among these alone, as Open-Unmix's does.
+            artifact: of a spectrogram graph.
+            targets, mask, exponent, wiener, residual: see `kerasep.load`.
 
         Raises:
-            UsageError: an unknown target or mask, a number out of range, or a graph that has its own.
+            UsageError: another kind of graph, an unknown target or mask, or a number out of range.
         """
-        if artifact.manifest.graph == "waveform":
-            raise UsageError(f"{artifact.path}: makes its stems inside the graph: use kerasep.waveform.separator_of")
+        graph = artifact.manifest.graph
+        if not isinstance(graph, SpectrogramGraph):
+            raise UsageError(f"{artifact.path}: no spectrogram graph: open it with kerasep.load")
         self.artifact = artifact
-        self.manifest = artifact.manifest
-        chosen = self.manifest.chosen(targets)
-        self.mask = self.manifest.mask if mask is None else mask
-        self.exponent = self.manifest.exponent if exponent is None else exponent
-        self.wiener = self.manifest.wiener if wiener is None else wiener
-        self.residual = residual
-        self.chosen = chosen
-        self.targets = (*chosen, RESIDUAL) if residual else chosen
-        try:
-            check_mask(self.mask, self.exponent)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        if self.wiener < 0:
-            raise UsageError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener}")
-        alone = len(self.manifest.targets) == 1
-        if alone and self.mask != "none":
-            raise UsageError(f"a {self.mask} mask shares out among targets and {self.manifest.name} has one: use mask none")
-        if alone and self.wiener and not residual:
-            raise UsageError(
-                "a Wiener filter shares out among two stems or more, and there is one: add residual, or no iterations"
-            )
+        self.graph = graph
+        self.rate, self.channels = graph.spectrogram.rate, graph.spectrogram.channels
+        self.masker = Masker(artifact.manifest, graph.masking, targets, mask, exponent, wiener, residual)
+        self.targets = self.masker.targets
 
-    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[dict[str, np.ndarray]]:
-        spectrogram = self.manifest.spectrogram
-        given = Counted(pieces)
-        fitted = (to_channels(piece, spectrogram.channels) for piece in given)
-        taken = Counted(resampled(fitted, rate, spectrogram.rate, spectrogram.channels))
+    def settings(self) -> dict[str, Any]:
+        return self.masker.settings()
+
+    def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
+        spectrogram, blocks, grid = self.graph.spectrogram, self.graph.blocks, self.graph.masking.filter_frames
         inverses = {target: Synthesis(spectrogram, spectrogram.channels) for target in self.targets}
-        outputs = {target: Output(spectrogram, rate, channels) for target in self.targets}
-
-        def leave(target: str, spectrum: np.ndarray, gain: np.ndarray | None) -> np.ndarray:
-            return outputs[target].push(inverses[target].push(spectrum, gain), taken.samples)
-
-        spectra = stft_blocks(taken, spectrogram, self.manifest.block_frames)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy let go of the interpreter in long loops
-            for before, block, after in _with_context(spectra, self.manifest.context_frames):
-                estimates = self._estimates(before, block, after)
-                for start in range(0, len(block), self.manifest.filter_frames):
-                    stretch = slice(start, start + self.manifest.filter_frames)
-                    parts = self._parts({target: estimate[stretch] for target, estimate in estimates.items()}, block[stretch])
-                    ready = {target: pool.submit(leave, target, *part) for target, part in parts.items() if target in outputs}
-                    del parts  # else they would be there until the next ones are, and with them twice the memory
-                    yield {target: ready.pop(target).result() for target in self.targets}
-        yield {t: output.finish(inverses[t].finish(), taken.samples, given.samples) for t, output in outputs.items()}
+        for before, block, after in with_context(stft_blocks(pieces, spectrogram, blocks.frames), blocks.context):
+            estimates = self._estimates(before, block, after)
+            for start in range(0, len(block), grid):
+                part = slice(start, start + grid)
+                stems = self.masker.parts({target: values[part] for target, values in estimates.items()}, block[part])
+                yield {target: partial(inverses[target].push, *stems[target]) for target in self.targets}
+        yield {target: inverse.finish for target, inverse in inverses.items()}
 
     def _estimates(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masks.Gains:
         """Estimated magnitudes of a block of frames, given the frames before and after it; all (frames, bins, channels).
 
         What follows goes by stretches of the filter's grid, whose arrays are small enough for their memory to be used again.
         """
-        estimates = self.artifact.predict(np.concatenate([np.abs(part) for part in (before, block, after)]))
-        return {target: estimate[len(before) : len(before) + len(block)] for target, estimate in estimates.items()}
-
-    def stems(self, estimates: masks.Gains, mixture: np.ndarray) -> masks.Spectra:
-        """Complex stems of a stretch of frames from all targets' estimates; all (frames, bins, channels)."""
-        return wiener(self.gains(estimates, mixture), mixture, self.wiener, self.manifest.filter_frames)
-
-    def _parts(self, estimates: masks.Gains, mixture: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Each stem as a spectrum and a gain on it, which the inverse transform puts there in passing."""
-        if self.wiener:
-            return {target: (stem, None) for target, stem in self.stems(estimates, mixture).items()}
-        return {target: (mixture, gain) for target, gain in self.gains(estimates, mixture).items()}
-
-    def gains(self, estimates: masks.Gains, mixture: np.ndarray) -> masks.Gains:
-        """What the masks make of the mixture, before any filter; arguments as for `stems`."""
-        if self.mask == "ratio":
-            gains = masks.ratio_gains(estimates, self.exponent, self.manifest.unclaimed)
-        elif self.mask == "binary":
-            gains = masks.binary_gains(estimates)
-        else:
-            gains = masks.magnitude_gains(estimates, np.abs(mixture))
-        # A filter shares the mixture out among all targets, wanted or not, unless there is the residual to take the rest.
-        if self.residual or self.wiener == 0:
-            gains = {target: gains[target] for target in self.chosen}
-        if self.residual:
-            gains[RESIDUAL] = masks.residual_gain(gains)
-        return gains
-
-
-class Counted:
-    """Passes pieces on and counts their samples."""
-
-    def __init__(self, pieces: Iterable[np.ndarray]) -> None:
-        self.pieces = pieces
-        self.samples = 0
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for piece in self.pieces:
-            self.samples += len(piece)
-            yield piece
-
-
-class Output:
-    """One stem on its way out, from the network's rate to the input's: its channels and its length."""
-
-    def __init__(self, spectrogram: Spectrogram, rate: int, channels: int) -> None:
-        self.channels = channels
-        self.resampler = (
-            soxr.ResampleStream(spectrogram.rate, rate, spectrogram.channels, dtype="float32")
-            if rate != spectrogram.rate
-            else None
-        )
-        self.inner = 0  # samples so far at the network's rate
-        self.outer = 0  # samples so far at the input's
-
-    def push(self, samples: np.ndarray, given: int) -> np.ndarray:
-        """The next samples, as far as there were any: the last frames reach beyond the `given` ones."""
-        samples = samples[: given - self.inner]
-        self.inner += len(samples)
-        return self._leave(samples, last=False)
-
-    def finish(self, samples: np.ndarray, inner: int, outer: int) -> np.ndarray:
-        """The last samples, so that there are `outer` in all, `inner` of them at the network's rate."""
-        written = self.outer
-        samples = self._leave(samples[: inner - self.inner], last=True)[: outer - written]
-        return np.pad(samples, ((0, outer - written - len(samples)), (0, 0)))
-
-    def _leave(self, samples: np.ndarray, last: bool) -> np.ndarray:
-        if self.resampler is not None:
-            samples = self.resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
-        self.outer += len(samples)
-        return to_channels(samples, self.channels)
-
-
-def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
-    """Mono to two equal channels, stereo to its mean."""
-    if samples.shape[1] == channels:
-        return samples
-    if channels == 2:
-        return np.repeat(samples, 2, axis=1)
-    return samples.mean(axis=1, keepdims=True)
-
-
-def _with_context(blocks: Iterable[np.ndarray], context: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each block with up to `context` frames of its neighbours. Only the last block may be shorter than `context`."""
-    stream = iter(blocks)
-    block = next(stream, None)
-    if block is None:
-        return
-    before = block[:0]
-    while block is not None:
-        following = next(stream, None)
-        yield before, block, block[:0] if following is None else following[:context]
-        before = np.concatenate([before, block])[-context:] if context else block[:0]
-        block = following
+        estimates = self.artifact.estimate(np.concatenate([np.abs(part) for part in (before, block, after)]))
+        return {target: values[len(before) : len(before) + len(block)] for target, values in estimates.items()}

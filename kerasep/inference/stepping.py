@@ -1,64 +1,74 @@
-"""A step graph run frame by frame: masks come out as many frames later as it looks ahead.
+"""A step graph run frame by frame: estimates come out as many frames later as it looks ahead.
 
 The network keeps what it needs of earlier frames in its states. One that looks ahead learns of a song's end from `PRESENT`: the
 frames after it say 0 there, and let out what is still to come.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from kerasep.inference.manifest import INPUT, NEXT, PRESENT, Manifest
+from kerasep.inference.graphs import INPUT, NEXT, PRESENT, StepGraph
 
 Arrays = dict[str, np.ndarray]
 
 
-class Steps:
+class Stepper:
     """A network on its way through one song."""
 
-    def __init__(self, run: Callable[[Arrays], Arrays], manifest: Manifest) -> None:
+    def __init__(self, run: Callable[[Arrays], Arrays], graph: StepGraph, targets: Iterable[str]) -> None:
         """
         Args:
             run: from all inputs of the graph to all outputs.
-            manifest: of the graph.
+            graph: what it takes.
+            targets: which it estimates.
         """
         self.run = run
-        self.manifest = manifest
-        self.feeds = {name: np.zeros(shape, np.float32) for name, shape in manifest.inputs().items()}
+        self.graph = graph
+        self.targets = tuple(targets)
+        self.feeds = {name: np.zeros(shape, np.float32) for name, shape in graph.inputs().items()}
         self.given = 0  # frames of the song so far
-        self.due = manifest.look_ahead_frames  # frames more, until masks come out
+        self.due = graph.look_ahead  # frames to go until estimates come out
+        self.waiting: deque[np.ndarray] = deque()  # frames whose masks are still to come, where the graph gives masks
 
     def push(self, frame: np.ndarray) -> Arrays | None:
-        """The song's next frame, float32 magnitudes (bins, channels), for masks of the frame `look_ahead_frames` before it.
+        """The song's next frame, float32 magnitudes (bins, channels), for estimates of the frame `look_ahead` before it.
 
         Returns:
-            Each target's mask (bins, channels), or None for as long as there is no such frame.
+            Each target's magnitudes (bins, channels), or None as long as there is no such frame.
         """
         self.given += 1
         return self._step(frame, present=1)
 
     def finish(self) -> list[Arrays]:
-        """The masks that are still to come after the song's last frame."""
-        ahead = self.manifest.look_ahead_frames
-        silence = np.zeros(self.manifest.shape[2:], np.float32)
-        # A network that takes so many frames at least gets them, and what it says of those that there are not is dropped.
-        masks = [self._step(silence, present=1) for _ in range(self.given, self.manifest.minimum_frames)]
-        masks += [self._step(silence, present=0) for _ in range(ahead)]
-        return [mask for mask in masks if mask is not None][: min(ahead, self.given)]
+        """The estimates that are still to come after the song's last frame."""
+        ahead = self.graph.look_ahead
+        silence = np.zeros(self.graph.shape[2:], np.float32)
+        # A network that takes a minimum of frames gets them; what it says of those that there are not is dropped.
+        estimates = [self._step(silence, present=1) for _ in range(self.given, self.graph.minimum)]
+        estimates += [self._step(silence, present=0) for _ in range(ahead)]
+        return [found for found in estimates if found is not None][: min(ahead, self.given)]
 
     def whole(self, magnitudes: np.ndarray) -> Arrays:
-        """Masks for all of a song, (frames, bins, channels) as its magnitudes."""
-        masks = [mask for frame in magnitudes if (mask := self.push(frame)) is not None] + self.finish()
-        return {target: np.stack([mask[target] for mask in masks]) for target in self.manifest.targets}
+        """Estimates for all of a song, (frames, bins, channels) as its magnitudes."""
+        found = [estimates for frame in magnitudes if (estimates := self.push(frame)) is not None] + self.finish()
+        return {target: np.stack([estimates[target] for estimates in found]) for target in self.targets}
 
     def _step(self, frame: np.ndarray, present: int) -> Arrays | None:
         self.feeds[INPUT] = frame[None, None]
         if PRESENT in self.feeds:
             self.feeds[PRESENT][:] = present
         outputs = self.run(self.feeds)
-        for name in self.manifest.states:
+        for name in self.graph.states:
             self.feeds[name] = outputs[f"{name}{NEXT}"]
+        if self.graph.masks:
+            self.waiting.append(frame)
         self.due -= 1
         if self.due >= 0:
             return None
-        return {target: outputs[target][0, 0] for target in self.manifest.targets}
+        estimates = {target: outputs[target][0, 0] for target in self.targets}
+        if self.graph.masks:
+            mixture = self.waiting.popleft()
+            estimates = {target: mask * mixture for target, mask in estimates.items()}
+        return estimates

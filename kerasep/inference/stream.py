@@ -2,28 +2,27 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Counted, Output, Separator, to_channels
-from kerasep.inference.stepping import Steps
-from kerasep.signal.audio import resampled
+from kerasep.inference.graphs import StepGraph
+from kerasep.inference.masker import Masker
+from kerasep.inference.separator import Chunk, Separator, Stems
+from kerasep.inference.stepping import Stepper
 from kerasep.signal.stft import Analysis, Synthesis
 
-Stems = dict[str, np.ndarray]
 
-
-class StreamSeparator:
-    """A step graph between a transform and its inverse, on its way through one song.
+class StreamSeparator(Separator):
+    """A step graph between a transform and its inverse, on its way through one song at a time.
 
     Feed it `hop` samples at a time: the work is then the same each time. What it returns belongs to samples that went in
     before, in order, without a gap: the first calls return nothing, and each later one as many samples as went in.
 
     Attributes:
-        targets: the stems it gives.
-        rate, channels: of the sound that goes in and comes out.
         hop: samples from one frame to the next.
         latency: samples, at most, from one that goes in to the call that returns it: the transform's window, and the frames
             that the network looks ahead.
@@ -39,26 +38,35 @@ class StreamSeparator:
     ) -> None:
         """
         Args:
-            artifact: a step graph.
-            targets, mask, exponent, residual: see `Separator`. There is no Wiener filter: it needs seconds of
-                sound to learn from.
+            artifact: of a step graph.
+            targets, mask, exponent, residual: see `kerasep.load`. There is no Wiener filter: it needs seconds of sound to
+                learn from.
 
         Raises:
             UsageError: the artifact is no step graph, or the choice does not fit.
         """
-        manifest = artifact.manifest
-        if manifest.graph != "step":
+        graph = artifact.manifest.graph
+        if not isinstance(graph, StepGraph):
             remedy = "export one with python -m export RUN... --graph step"
             raise UsageError(f"{artifact.path}: takes whole spectrograms, and a stream needs a step graph: {remedy}")
-        self.separator = Separator(artifact, targets, mask, exponent, wiener=0, residual=residual)
-        self.targets = self.separator.targets
-        spectrogram = manifest.spectrogram
-        self.rate, self.channels, self.hop = spectrogram.rate, spectrogram.channels, spectrogram.hop
-        self.latency = spectrogram.fft + manifest.look_ahead_frames * spectrogram.hop
-        self.steps = Steps(artifact.runtime.run, manifest)
+        self.artifact = artifact
+        self.graph = graph
+        self.masker = Masker(artifact.manifest, graph.masking, targets, mask, exponent, 0, residual)
+        self.targets = self.masker.targets
+        self.rate, self.channels, self.hop = graph.spectrogram.rate, graph.spectrogram.channels, graph.spectrogram.hop
+        self.latency = graph.spectrogram.fft + graph.look_ahead * graph.spectrogram.hop
+        self.restart()
+
+    def settings(self) -> dict[str, Any]:
+        return self.masker.settings()
+
+    def restart(self) -> None:
+        """Forget the song so far, and begin another."""
+        spectrogram = self.graph.spectrogram
+        self.stepper = Stepper(self.artifact.runtime.run, self.graph, self.manifest.targets)
         self.analysis = Analysis(spectrogram, frames=1)
         self.inverses = {target: Synthesis(spectrogram, self.channels) for target in self.targets}
-        self.waiting: deque[np.ndarray] = deque()  # frames whose masks are still to come
+        self.waiting: deque[np.ndarray] = deque()  # frames whose estimates are still to come
         self.given = self.taken = 0  # samples in and out
 
     def push(self, samples: np.ndarray) -> Stems:
@@ -70,42 +78,36 @@ class StreamSeparator:
         if samples.ndim != 2 or samples.shape[1] != self.channels:
             raise KerasepError(f"the stream takes (samples, {self.channels}), not {samples.shape}")
         self.given += len(samples)
-        return self._leave([self._frame(block[0]) for block in self.analysis.push(samples)])
+        return self._joined([self._frame(block[0]) for block in self.analysis.push(samples)])
 
     def finish(self) -> Stems:
         """What is still to come after the last sample: as many samples as went in have then come out."""
         pieces = [self._frame(block[0]) for block in self.analysis.finish()]
-        pieces += [self._stems(masks) for masks in self.steps.finish()]
+        pieces += [self._stems(estimates) for estimates in self.stepper.finish()]
         pieces.append({target: inverse.finish() for target, inverse in self.inverses.items()})
-        return self._leave(pieces)
+        return self._joined(pieces)
 
-    def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[Stems]:
-        """A signal of any rate and 1 or 2 channels, as `Separator.blocks` has it, but hop by hop."""
-        given = Counted(pieces)
-        fitted = (to_channels(piece, self.channels) for piece in given)
-        outputs = {target: Output(self.separator.manifest.spectrogram, rate, channels) for target in self.targets}
-        for piece in resampled(fitted, rate, self.rate, self.channels):
-            for start in range(0, len(piece), self.hop):
-                stems = self.push(piece[start : start + self.hop])
-                yield {target: output.push(stems[target], self.given) for target, output in outputs.items()}
+    def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
+        self.restart()
+        for piece in pieces:
+            hops = [self.push(piece[start : start + self.hop]) for start in range(0, len(piece), self.hop)]
+            yield {target: partial(np.concatenate, [hop[target] for hop in hops]) for target in self.targets if hops}
         stems = self.finish()
-        yield {target: output.finish(stems[target], self.given, given.samples) for target, output in outputs.items()}
+        yield {target: partial(np.asarray, stems[target]) for target in self.targets}
 
     def _frame(self, spectrum: np.ndarray) -> Stems:
         """The next frame, complex64 (bins, channels), for the samples it completes."""
         self.waiting.append(spectrum)
-        masks = self.steps.push(np.abs(spectrum))
-        return {} if masks is None else self._stems(masks)
+        estimates = self.stepper.push(np.abs(spectrum))
+        return {} if estimates is None else self._stems(estimates)
 
-    def _stems(self, masks: dict[str, np.ndarray]) -> Stems:
-        """Masks of the frame that has waited the longest, for the samples it completes."""
+    def _stems(self, estimates: Stems) -> Stems:
+        """Estimates of the frame that has waited the longest, for the samples it completes."""
         mixture = self.waiting.popleft()[None]
-        magnitudes = np.abs(mixture)
-        estimates = {target: masks[target] * magnitudes for target in self.separator.manifest.targets}
-        stems = self.separator.stems(estimates, mixture)
-        return {target: inverse.push(stems[target]) for target, inverse in self.inverses.items()}
+        parts = self.masker.parts({target: values[None] for target, values in estimates.items()}, mixture)
+        return {target: inverse.push(*parts[target]) for target, inverse in self.inverses.items()}
 
-    def _leave(self, pieces: list[Stems]) -> Stems:
+    def _joined(self, pieces: list[Stems]) -> Stems:
         """Pieces of the stems as one, no more of them than there were samples."""
         nothing = np.zeros((0, self.channels), np.float32)
         joined = {target: np.concatenate([nothing, *(piece[target] for piece in pieces if piece)]) for target in self.targets}

@@ -11,31 +11,31 @@ from kerasep.signal.stft import Spectrogram
 
 
 class Network(NamedTuple):
-    """How a network is built, and what its options say of its context.
+    """How a network is built, and what its options say about its receptive field.
 
     Attributes:
         build: build(spectrogram, **options) for one target; of a `joint` network, build(spectrogram, targets, **options).
-        context: context(**options).
-        joint: whether its targets share layers. If not, each has a network of its own, side by side on the same input.
-        fold: fold(network of one target, spectrogram), the same for inference alone with fewer passes over its data.
-        step: step(network of one target, spectrogram), the same for a frame at a time: from `mixture`, perhaps `present`, and
-            states to `mask` and each state's `STATE_next`. Raises ValueError for a network that cannot. Of a `joint` network,
-            step(network, spectrogram), and the masks have their targets' names.
+        receptive_field: receptive_field(**options).
+        joint: whether its targets share layers. If not, each target has a separate network on the same input.
+        fold: fold(network of one target, spectrogram), the same for inference only, with fewer passes over its data.
+        step: step(network of one target, spectrogram), the same for one frame at a time: from `mixture`, `present` if it looks
+            ahead, and states to `mask` and each state's `STATE_next`. Raises ValueError if the network cannot do that. For a
+            `joint` network: step(network, spectrogram), and the masks are named after their targets.
     """
 
     build: Callable[..., keras.Model]
-    context: Callable[..., ReceptiveField]
+    receptive_field: Callable[..., ReceptiveField]
     joint: bool = False
     fold: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
     step: Callable[[keras.Model, Spectrogram], keras.Model] | None = None
 
 
 NETWORKS = {
-    "bands": Network(bands.bands, bands.context, joint=True, step=bands.step),
-    "conv": Network(conv.conv, conv.context, fold=conv.fold, step=conv.step),
-    "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.context, joint=True),
-    "openunmix": Network(openunmix.openunmix, openunmix.context, fold=openunmix.fold, step=openunmix.step),
-    "spleeter": Network(spleeter.spleeter, spleeter.context, joint=True),
+    "bands": Network(bands.bands, bands.receptive_field, joint=True, step=bands.step),
+    "conv": Network(conv.conv, conv.receptive_field, fold=conv.fold, step=conv.step),
+    "deepconvsep": Network(deepconvsep.deepconvsep, deepconvsep.receptive_field, joint=True),
+    "openunmix": Network(openunmix.openunmix, openunmix.receptive_field, fold=openunmix.fold, step=openunmix.step),
+    "spleeter": Network(spleeter.spleeter, spleeter.receptive_field, joint=True),
 }
 
 
@@ -47,6 +47,11 @@ def build(network: str, spectrogram: Spectrogram, options: dict[str, Any], targe
 
     Raises:
         ValueError: an unknown name or option, or one that does not fit.
+
+    Example:
+        >>> model = build("conv", Spectrogram(fft=256, hop=64), {"hidden": 8}, ("vocals", "bass"))
+        >>> sorted(model.output)
+        ['bass', 'vocals']
     """
     entry = _find(network)
     try:
@@ -58,7 +63,7 @@ def build(network: str, spectrogram: Spectrogram, options: dict[str, Any], targe
 
 
 def folded(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.Model:
-    """What `build` gave, once trained, for inference alone."""
+    """A trained model from `build` for inference only."""
     fold = _find(network).fold
     if fold is None:
         return model
@@ -66,14 +71,14 @@ def folded(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.
 
 
 def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.Model:
-    """What `build` gave, once trained, for one frame at a time.
+    """A trained model from `build` for one frame at a time.
 
     Returns:
-        A functional model of dicts: from mixture (1, 1, bins, channels), present (1, 1, 1), where it looks ahead, and each
-        target's states, to each target's mask, as mixture, and the states, with `_next` to their names.
+        A functional model of dicts: from mixture (1, 1, bins, channels), present (1, 1, 1) if it looks ahead, and states, to
+        each target's mask, shaped like the mixture, and the states' next values, named `STATE_next`.
 
     Raises:
-        ValueError: it cannot run so.
+        ValueError: the network cannot run frame by frame.
     """
     step = _find(network).step
     if step is None:
@@ -100,9 +105,14 @@ def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras
     return keras.Model(mixture, {target: part(mixture) for target, part in named.items()}, name=network)
 
 
-def context(network: str, options: dict[str, Any]) -> ReceptiveField:
-    """What a network built with these options needs around a frame. Raises ValueError on an unknown name."""
-    return _find(network).context(**options)
+def receptive_field_of(network: str, options: dict[str, Any]) -> ReceptiveField:
+    """The receptive field of a network built with these options. Raises ValueError on an unknown name.
+
+    Example:
+        >>> receptive_field_of("conv", {"padding": "causal"}).context
+        28
+    """
+    return _find(network).receptive_field(**options)
 
 
 def _find(network: str) -> Network:

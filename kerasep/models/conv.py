@@ -42,7 +42,7 @@ def conv(
     """Build the network for one target.
 
     Args:
-        spectrogram: what goes in.
+        spectrogram: of the mixture.
         vertical: filters of C1 and D1.
         horizontal: filters of C2, and units of the dense layer that feeds D1.
         hidden: units of the dense bottleneck.
@@ -77,9 +77,9 @@ def conv(
 
 
 def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
-    """The same network for inference alone: standardising and batch normalisation as part of the layers beside them.
+    """The same network for inference only, with standardisation and batch normalisation folded into the next layers' weights.
 
-    As layers of their own they pass over every bin of every frame, which takes longer than the network's arithmetic.
+    As separate layers they pass over every bin of every frame, which takes longer than the network's arithmetic.
     """
     by_name = {layer.name: layer for layer in network.layers}
 
@@ -118,16 +118,16 @@ def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
     """The same network for one frame at a time.
 
-    What a convolution over frames sees is kept from step to step: `c2` the last 14 frames' C1, `d1` the last 14 frames of the
-    bottleneck. Both are zero outside a song. Where the network looks ahead, `present` says so, and C2's state carries it along.
+    Each convolution over frames keeps its last inputs as a state: `c2` the last 14 frames of C1, `d1` the last 14 frames of the
+    bottleneck. Both are zero outside a song. A network that looks ahead is told by `present`, which C2's state carries along.
 
     Args:
-        network: what `conv` gave.
-        spectrogram: what goes in.
+        network: a model built by `conv`.
+        spectrogram: of the mixture.
 
     Returns:
-        A functional model from mixture (1, 1, bins, channels), present (1, 1, 1) where it looks ahead, and states, to mask
-        (1, 1, bins, channels), of the frame so many frames before, and states.
+        A functional model from mixture (1, 1, bins, channels), present (1, 1, 1) if it looks ahead, and states, to mask
+        (1, 1, bins, channels), of the frame as many frames earlier as it looks ahead, and the states' next values.
     """
     lean = fold(network, spectrogram)
     by_name = {layer.name: layer for layer in lean.layers}
@@ -151,9 +151,9 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
     x = connected(ops.reshape(seen, (1, -1)), "c2", kernel.reshape(-1, kernel.shape[-1]))
     x = connected(connected(x, "fc1"), "fc2")
     if padding == "same":
-        x = x * seen[:, TAPS // 2, -1:]  # is there a frame in the middle?
+        x = x * seen[:, TAPS // 2, -1:]  # is the middle frame in the song?
     if padding == "valid":
-        x = x * seen[:, 0, -1:] * seen[:, -1, -1:]  # are there all of them?
+        x = x * seen[:, 0, -1:] * seen[:, -1, -1:]  # are all of them?
     bottleneck, inputs["d1"] = _window(x, "d1")  # (1, taps, horizontal)
     kernel = weights["d1"][0][::-1].transpose(0, 2, 1)  # the oldest frame first: (taps, horizontal, vertical)
     x = connected(ops.reshape(bottleneck, (1, -1)), "d1", kernel.reshape(-1, kernel.shape[-1]))
@@ -164,14 +164,14 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
 
 def _window(x, name: str):
-    """The last frames with the newest (1, features) behind them, and the state they come from."""
+    """The last `TAPS` frames, the newest (1, features) at the end, and the state that holds the others."""
     state = keras.Input((TAPS - 1, x.shape[-1]), batch_size=1, name=name)
     return ops.concatenate([state, x[:, None]], axis=1), state
 
 
-def context(padding: str = "valid", **_) -> ReceptiveField:
-    """Two horizontal convolutions reach 7 frames to either side each, or 14 to one."""
+def receptive_field(padding: str = "valid", **_) -> ReceptiveField:
+    """Two horizontal convolutions, each reaching 7 frames to either side, or 14 frames back."""
     reach = TAPS - 1
     if padding == "causal":
         return ReceptiveField(2 * reach)
-    return ReceptiveField(reach, minimum=TAPS if padding == "valid" else 1, ahead=reach)
+    return ReceptiveField(reach, minimum=TAPS if padding == "valid" else 1, look_ahead=reach)

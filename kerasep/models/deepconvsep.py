@@ -1,9 +1,9 @@
 """DeepConvSep (P. Chandna, M. Miron, J. Janer, E. Gómez, "Monoaural audio source separation using deep convolutional neural
 networks", LVA/ICA 2017; thesis 4.3.1).
 
-One autoencoder for all targets. Magnitudes of 30 frames of a mono mixture go in; masks that share it out come back.
+One autoencoder for all targets. Magnitudes of 30 frames of a mono mixture go in; masks that sum to one come out.
 
-    scale       times 0.3 / sqrt(fft): what its weights were trained on
+    scale       times 0.3 / sqrt(fft), as its weights were trained
     vertical    convolution, 50 filters over all bins of one frame, linear, with a bias and another one after it
     horizontal  convolution, 50 filters over 15 frames, likewise
     shared      dense 128, ReLU
@@ -13,7 +13,7 @@ One autoencoder for all targets. Magnitudes of 30 frames of a mono mixture go in
 
 Departures: convolutions do not flip their kernels (the published code, in Lasagne, does: the same networks, other weights). The
 masks' noise tensor is left out: it is the same above and below the fraction line. The published wiring, in which "other" is
-decoded from the branch of the bass, is `published`; by default each target has its own.
+decoded from the branch of the bass, is `published`; by default each target has a branch.
 """
 
 import keras
@@ -24,7 +24,7 @@ from kerasep.models.receptive_field import ReceptiveField
 from kerasep.signal.stft import Spectrogram
 
 TAPS = 15
-STEP = 5  # frames from window to window (table 5-2: a time context of 30 frames with an overlap of 25)
+STRIDE = 5  # frames from window to window (table 5-2: a time context of 30 frames with an overlap of 25)
 WIRED_TO = {"other": "bass"}  # in the published code
 
 
@@ -39,11 +39,11 @@ def deepconvsep(
     """Build the network.
 
     Args:
-        spectrogram: what goes in; of one channel.
-        targets: what comes out. They share the mixture out among themselves: leave none out.
+        spectrogram: of the mixture; of one channel.
+        targets: stems that add up to the mixture: leave none out.
         filters: of both convolutions.
         hidden: units of the shared layer.
-        frames: in a window, all the network takes.
+        frames: in a window, the only length the network takes.
         published: the published code's wiring.
 
     Returns:
@@ -54,16 +54,16 @@ def deepconvsep(
     """
     if spectrogram.channels != 1:
         raise ValueError("deepconvsep is for one channel: set spectrogram.channels to 1")
-    if frames < TAPS + STEP:
-        raise ValueError(f"deepconvsep needs windows of at least {TAPS + STEP} frames, not {frames}")
+    if frames < TAPS + STRIDE:
+        raise ValueError(f"deepconvsep needs windows of at least {TAPS + STRIDE} frames, not {frames}")
     mixture = keras.Input((frames, spectrogram.bins, 1), name="mixture")
     vertical, horizontal = TiedVerticalConv(filters, name="vertical"), TiedHorizontalConv(filters, TAPS, name="horizontal")
-    x = ops.divide(mixture, spectrogram.fft**0.5 / 0.3)  # not times: Keras takes the product with a number for sparse
+    x = ops.divide(mixture, spectrogram.fft**0.5 / 0.3)  # not times: Keras treats a product with a number as sparse
     x = Bias(name="vertical_bias")(vertical(x))  # (batch, frames, filters)
     x = Bias(name="horizontal_bias")(horizontal(x))  # (batch, frames - 14, filters)
     inner = (frames - TAPS + 1, filters)
     x = layers.Dense(hidden, activation="relu", name="shared")(layers.Flatten(name="flatten")(x))
-    sources = {t: WIRED_TO[t] if published and WIRED_TO.get(t) in targets else t for t in targets}  # of what comes out
+    sources = {t: WIRED_TO[t] if published and WIRED_TO.get(t) in targets else t for t in targets}  # target: its branch
     branches = {}
     for target in targets:
         if sources[target] == target:
@@ -79,6 +79,6 @@ def deepconvsep(
     return keras.Model(mixture, outputs, name="deepconvsep")
 
 
-def context(frames: int = 30, **_) -> ReceptiveField:
-    """All windows that a frame is in."""
-    return ReceptiveField(frames - STEP, window=frames, step=STEP)
+def receptive_field(frames: int = 30, **_) -> ReceptiveField:
+    """All windows that hold the frame."""
+    return ReceptiveField(frames - STRIDE, window=frames, stride=STRIDE)

@@ -41,7 +41,7 @@ class VerticalConv(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasep")
 class VerticalConvTranspose(keras.layers.Layer):
-    """Conv2DTranspose(channels, (1, bins)) on (batch, frames, 1, filters), given without its axis of length 1.
+    """Conv2DTranspose(channels, (1, bins)) on (batch, frames, 1, filters), whose axis of length 1 is left out.
 
     Weights: kernel (1, bins, channels, filters) and bias (channels,), as Conv2DTranspose has them.
     """
@@ -73,16 +73,16 @@ class VerticalConvTranspose(keras.layers.Layer):
 class HorizontalConvTranspose(keras.layers.Layer):
     """Conv1DTranspose(filters, taps) over frames with stride 1, on (batch, frames, features).
 
-    A transposed convolution of stride 1 is a plain one of the extended input with the kernel turned round in time; plain
-    ones need no output length, which a converter would otherwise compute inside the exported graph.
+    A transposed convolution of stride 1 is a plain one of the padded input with the kernel reversed in time; plain ones need
+    no output length, which a converter would otherwise compute inside the exported graph.
 
     Weights: kernel (taps, filters, features) and bias (filters,), as Conv1DTranspose has them.
 
     Args:
         filters: features that come out.
         taps: frames that each input frame spreads over.
-        padding: "valid" (frames + taps - 1 come out); or as many as went in: of "same" those in the middle, of "causal" the
-            first, which depend on no later frame.
+        padding: "valid" returns frames + taps - 1 frames; the others return `frames` of these: "same" those in the middle,
+            "causal" the first, which depend on no later frame.
     """
 
     def __init__(self, filters: int, taps: int, padding: str = "valid", **kwargs) -> None:
@@ -114,7 +114,7 @@ class HorizontalConvTranspose(keras.layers.Layer):
 class Standardise(keras.layers.Layer):
     """(x ** power - mean) * scale per bin, on (batch, frames, bins, channels).
 
-    Weights: mean and scale of shape (bins,), measured on the training set; trained on only if the layer is trainable.
+    Weights: mean and scale of shape (bins,), measured on the training set; trained further only if the layer is trainable.
     """
 
     def __init__(self, power: float = 1.0, trainable: bool = False, **kwargs) -> None:
@@ -141,7 +141,7 @@ class Standardise(keras.layers.Layer):
 class Rescale(keras.layers.Layer):
     """x * scale + mean per bin, on (batch, frames, bins, channels).
 
-    Weights: scale and mean of shape (bins,), from 1 on.
+    Weights: scale and mean of shape (bins,), initially 1.
     """
 
     def build(self, input_shape) -> None:
@@ -168,14 +168,14 @@ class TiedVerticalConv(VerticalConv):
         batch, frames, _ = ops.shape(inputs)
         return ops.reshape(_vertical_transpose(inputs, self.kernel), (batch, frames, *self.kernel.shape[1:3]))
 
-    compute_output_shape = keras.layers.Layer.compute_output_shape  # as `call` has it: there are two
+    compute_output_shape = keras.layers.Layer.compute_output_shape  # inferred from `call`: there are two shapes
 
 
 @keras.saving.register_keras_serializable("kerasep")
 class TiedHorizontalConv(keras.layers.Layer):
     """Conv1D(filters, taps) over frames that also decodes, with the same weights: `layer(features, transpose=True)`.
 
-    The transpose, without a bias, takes (batch, frames, filters) to (batch, frames + taps - 1, as many features as went in).
+    The transpose, without a bias, takes (batch, frames, filters) to (batch, frames + taps - 1, features).
 
     Weights: kernel (taps, features, filters) and bias (filters,), as Conv1D has them.
     """
@@ -222,10 +222,10 @@ class Bias(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("kerasep")
 class Shares(keras.layers.Layer):
-    """Each of several estimates over their sum; where they are all zero, equal shares.
+    """Each of several estimates divided by their sum; where all are zero, equal shares.
 
-    In float32 whatever the policy: half precision does not hold the number that makes it so (1e-18, and 1e-8 in training, as
-    DeepConvSep has it).
+    Float32 under every policy: half precision cannot hold the constant that prevents a division by zero (1e-18, and 1e-8 in
+    training, as in DeepConvSep).
     """
 
     def __init__(self, **kwargs) -> None:
@@ -256,9 +256,9 @@ def _vertical_transpose(features, kernel):
 
 
 def _horizontal_transpose(features, kernel, padding):
-    """(batch, frames, features) and a kernel (taps, filters, features) to (batch, frames, or taps - 1 more, filters)."""
+    """(batch, frames, features) and a kernel (taps, filters, features) to (batch, frames or frames + taps - 1, filters)."""
     more = kernel.shape[0] - 1
     if padding != "same":
         features = ops.pad(features, ((0, 0), (more, more if padding == "valid" else 0), (0, 0)))
-    turned = ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1))
-    return ops.conv(features, turned, padding="same" if padding == "same" else "valid")
+    reversed_kernel = ops.transpose(ops.flip(kernel, axis=0), (0, 2, 1))
+    return ops.conv(features, reversed_kernel, padding="same" if padding == "same" else "valid")

@@ -1,13 +1,13 @@
 """LSTMs that train fast and export cleanly.
 
-Their weights are those of Keras' own layer, which is what runs, and what converters see, when they do not train. In training
-the same numbers come from a recurrence of two small products a frame:
+Their weights are those of Keras' own layer, which is what runs, and what converters see, outside training. In training the
+same numbers come from a recurrence of two small products per frame:
 
-- the input's product with the kernel is made for all frames at once, before the loop;
-- both directions of a bidirectional one go through one loop;
-- its gradient is written out. What can be computed again for all frames at once is not kept, and the weights' gradient is one
-  product over all frames. Differentiating the loop would keep every frame's gates, and under XLA the weights once for
-  each frame, which is most of the memory of Open-Unmix's step.
+- the input's product with the kernel is computed for all frames at once, before the loop;
+- both directions of a bidirectional LSTM share one loop;
+- the gradient is written out. What can be computed again for all frames at once is not stored, and the weights' gradient is one
+  product over all frames. Automatic differentiation of the loop would store every frame's gates, and under XLA a copy of the
+  weights per frame, which is most of the memory of Open-Unmix's training step.
 """
 
 import keras
@@ -16,7 +16,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("kerasep")
 class BidirectionalLSTM(keras.layers.Bidirectional):
-    """keras.layers.Bidirectional(LSTM(units, return_sequences=True)), forward and backward side by side.
+    """keras.layers.Bidirectional(LSTM(units, return_sequences=True)), forward and backward features concatenated.
 
     Args:
         units: features of each direction.
@@ -49,7 +49,7 @@ class BidirectionalLSTM(keras.layers.Bidirectional):
 
 @keras.saving.register_keras_serializable("kerasep")
 class SharedLSTM(keras.layers.Layer):
-    """keras.layers.LSTM(units, return_sequences=True) over frames, on (batch, groups, frames, features): one for all groups."""
+    """keras.layers.LSTM(units, return_sequences=True) over frames, on (batch, groups, frames, features); groups share it."""
 
     def __init__(self, units: int, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -61,7 +61,7 @@ class SharedLSTM(keras.layers.Layer):
 
     def call(self, sequences, training=None):
         _, groups, frames, features = ops.shape(sequences)
-        # Frames first: so they are for the loop, and for an operator of a runtime.
+        # Frames first: that is the order of the loop, and of LSTM operators in runtimes.
         x = ops.reshape(ops.transpose(sequences, (2, 0, 1, 3)), (frames, -1, features))
         if training:
             cell = self.lstm.cell
@@ -82,10 +82,10 @@ class SharedLSTM(keras.layers.Layer):
 
 @ops.custom_gradient
 def recurrence(projected, *kernels):
-    """What an LSTM's frames add to each other, for directions that are all run forwards.
+    """The recurrent part of an LSTM, for several directions, all of which run forwards.
 
     Args:
-        projected: the input's part of all gates, in Keras' order i, f, c, o: (frames, directions, batch, 4 units).
+        projected: input times kernel plus bias for all gates, in Keras' order i, f, c, o: (frames, directions, batch, 4 units).
         kernels: recurrent kernels (units, 4 units), one for each direction.
 
     Returns:
@@ -95,7 +95,7 @@ def recurrence(projected, *kernels):
     units = kernels[0].shape[0]
 
     def gates(frame, hidden):
-        """Input's part (..., directions, batch, 4 units) and hidden state before it to i, f, c, o."""
+        """Projected input (..., directions, batch, 4 units) and the previous hidden state to i, f, c, o."""
         before = [ops.matmul(hidden[..., number, :, :], kernel) for number, kernel in enumerate(kernels)]
         i, f, c, o = ops.split(frame + ops.stack(before, axis=-3), 4, axis=-1)
         return ops.sigmoid(i), ops.sigmoid(f), ops.tanh(c), ops.sigmoid(o)
@@ -107,15 +107,15 @@ def recurrence(projected, *kernels):
         carry = (o * ops.tanh(cell), cell)
         return carry, carry
 
-    nothing = ops.zeros_like(projected[0, ..., :units])
-    _, (hiddens, cells) = ops.scan(step, (nothing, nothing), projected)
+    zeros = ops.zeros_like(projected[0, ..., :units])
+    _, (hiddens, cells) = ops.scan(step, (zeros, zeros), projected)
 
     def gradient(*upstream):
-        hiddens_before = ops.concatenate([nothing[None], hiddens[:-1]], axis=0)
-        cells_before = ops.concatenate([nothing[None], cells[:-1]], axis=0)
-        i, f, c, o = gates(projected, hiddens_before)  # for all frames again: one product instead of so many kept
+        hiddens_before = ops.concatenate([zeros[None], hiddens[:-1]], axis=0)
+        cells_before = ops.concatenate([zeros[None], cells[:-1]], axis=0)
+        i, f, c, o = gates(projected, hiddens_before)  # recomputed for all frames in one product, not stored
         tanh = ops.tanh(cells)
-        # What a gradient of the cell, or of the hidden state, becomes at each gate before its activation.
+        # Factors from the gradient of the cell, or of the hidden state, to that of each gate before its activation.
         of_cell = (c * i * (1 - i), cells_before * f * (1 - f), i * (1 - c * c))
         of_hidden = tanh * o * (1 - o)
         through = o * (1 - tanh * tanh)
@@ -131,7 +131,7 @@ def recurrence(projected, *kernels):
             return (dh_before, dc * f), (dh, dc)
 
         given = (upstream[-1], f, through, *of_cell, of_hidden)
-        _, (dh, dc) = ops.scan(back, (nothing, nothing), given, reverse=True)
+        _, (dh, dc) = ops.scan(back, (zeros, zeros), given, reverse=True)
         at_gates = ops.concatenate([dc * of_cell[0], dc * of_cell[1], dc * of_cell[2], dh * of_hidden], axis=-1)
         directions = range(len(kernels))
         return at_gates, *(ops.einsum("tbu,tbv->uv", hiddens_before[:, number], at_gates[:, number]) for number in directions)

@@ -6,7 +6,7 @@ One network per target. The mixture's magnitudes go in, the target's come out: a
     crop        to the bins up to 16 kHz
     scale       (x - mean) / deviation per bin, both trained on from the data set's
     fc1         dense, batch normalisation, tanh
-    LSTM        three bidirectional layers; their output beside their input
+    LSTM        three bidirectional layers; their output concatenated with their input
     fc2         dense, batch normalisation, ReLU
     fc3         dense to all bins of all channels, batch normalisation
     scale       x * scale + mean per bin, trained; ReLU, times the mixture
@@ -40,11 +40,11 @@ def openunmix(
     """Build the network for one target.
 
     Args:
-        spectrogram: what goes in.
-        hidden: features between the layers; a direction of a bidirectional LSTM has half of them.
+        spectrogram: of the mixture.
+        hidden: features between the layers; each direction of a bidirectional LSTM has half of them.
         depth: LSTM layers.
-        bandwidth: highest frequency in Hz that the network looks at; its mask covers all of them.
-        bidirectional: whether the LSTM also runs backwards. Without, the network needs no future frame.
+        bandwidth: highest frequency in Hz that the network sees; its mask covers all frequencies.
+        bidirectional: whether the LSTM also runs backwards. If not, the network needs no later frame.
         dropout: between LSTM layers, in training.
 
     Returns:
@@ -80,14 +80,19 @@ def openunmix(
 
 
 def seen_bins(spectrogram: Spectrogram, bandwidth: float = BANDWIDTH) -> int:
-    """Bins up to so many Hz."""
+    """Number of bins up to `bandwidth` Hz.
+
+    Example:
+        >>> seen_bins(Spectrogram())
+        1487
+    """
     return min(spectrogram.bins, int(bandwidth * spectrogram.fft / spectrogram.rate) + 1)
 
 
 def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
-    """The same network for inference alone: scaling and batch normalisation as part of the dense layers beside them.
+    """The same network for inference only, with scaling and batch normalisation folded into the dense layers' weights.
 
-    As layers of their own they pass over every bin of every frame: a fifth of the time of the network in ONNX Runtime.
+    As separate layers they pass over every bin of every frame: a fifth of the network's time in ONNX Runtime.
     """
     mixture = keras.Input((None, spectrogram.bins, spectrogram.channels), name="mixture")
     mask = _mask(network, mixture, lambda layer, x: layer(x))
@@ -95,15 +100,15 @@ def fold(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
 
 def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
-    """The same network for one frame at a time, if its LSTM runs forwards alone.
+    """The same network for one frame at a time, if its LSTM only runs forwards.
 
     Args:
-        network: what `openunmix` gave.
-        spectrogram: what goes in.
+        network: a model built by `openunmix`.
+        spectrogram: of the mixture.
 
     Returns:
-        A functional model from mixture (1, 1, bins, channels) and each LSTM's states (1, hidden) to mask, as mixture, and
-        states.
+        A functional model from mixture (1, 1, bins, channels) and each LSTM's states (1, hidden) to mask, shaped
+        like the mixture, and the states' next values.
 
     Raises:
         ValueError: the LSTM also runs backwards.
@@ -126,7 +131,7 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
 
 
 def _mask(network: keras.Model, mixture, recur: Callable):
-    """A trained network's mask, `recur(layer, x)` being what an LSTM makes of its input."""
+    """A trained network's mask; `recur(layer, x)` runs an LSTM layer."""
 
     def factors(name):
         gamma, beta, mean, variance = (np.float64(weight) for weight in network.get_layer(name).get_weights())
@@ -152,6 +157,6 @@ def _mask(network: keras.Model, mixture, recur: Callable):
     return layers.Reshape((-1, bins, channels))(x)
 
 
-def context(**_) -> ReceptiveField:
-    """An LSTM remembers without a limit. How much a block needs around it was measured: docs/performance.md, "Blocks"."""
-    return ReceptiveField(128, exact=False, stretch=1500)
+def receptive_field(**_) -> ReceptiveField:
+    """An LSTM's memory has no limit. How much context a block needs was measured: docs/performance.md, "Blocks"."""
+    return ReceptiveField(128, exact=False, block=1500)

@@ -6,12 +6,12 @@ A U-Net for each target. Magnitudes of 512 frames of the mixture go in, the targ
     crop        to the first 1024 bins; above them every target is zero
     down        6 x convolution 5 x 5 of stride 2, batch normalisation, activation
     up          6 x transposed convolution 5 x 5 of stride 2, activation, batch normalisation; dropout after the first three.
-                Each but the first takes the raw convolution of its size beside what comes from below
+                All but the first also take the raw convolution of their size on the way down
     mask        convolution 4 x 4, dilated by 2, to all channels; sigmoid, times the mixture
 
 The published networks for two stems have LeakyReLU(0.2) on the way down and ReLU on the way up, those for four and five stems
-ELU both ways; weights fit either and separate badly with the wrong one. Those for five stems have a softmax over the targets in
-place of sigmoids.
+ELU both ways; weights load into either and separate badly with the wrong one. Those for five stems have a softmax over the
+targets in place of sigmoids.
 
 Departure: the original normalises the last convolution on the way down and then uses it raw; that normalisation is left out.
 """
@@ -40,19 +40,19 @@ def spleeter(
     """Build the networks.
 
     Args:
-        spectrogram: what goes in.
-        targets: what comes out.
+        spectrogram: of the mixture.
+        targets: stems to estimate.
         elu: ELU both ways instead of LeakyReLU down and ReLU up.
         softmax: masks that add up to one.
         filters: on the way down.
-        bins: that the network looks at and gives.
-        frames: in a window, all the network takes.
+        bins: that the network sees and estimates.
+        frames: in a window, the only length the network takes.
 
     Returns:
         A functional model from mixture to a dict of target magnitudes, all (batch, frames, bins, channels).
 
     Raises:
-        ValueError: sizes that cannot be halved so many times, or more bins than the spectrogram has.
+        ValueError: bins or frames that cannot be halved once for each of `filters`, or more bins than the spectrogram has.
     """
     whole = 2 ** len(filters)
     if bins % whole or frames % whole or bins > spectrogram.bins:
@@ -72,9 +72,9 @@ def spleeter(
     return keras.Model(mixture, outputs, name="spleeter")
 
 
-def context(frames: int = 512, **_) -> ReceptiveField:
-    """None: windows stand side by side, as in the original."""
-    return ReceptiveField(0, window=frames, step=frames)
+def receptive_field(frames: int = 512, **_) -> ReceptiveField:
+    """No context: windows follow each other without overlap, as in the original."""
+    return ReceptiveField(0, window=frames, stride=frames)
 
 
 def _unet(name: str, shape: tuple[int, int, int], filters: Sequence[int], elu: bool) -> keras.Model:

@@ -11,8 +11,6 @@ A run is a folder:
 import math
 import os
 import platform
-import shutil
-import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -28,7 +26,9 @@ import kerasep
 from kerasep.datasets.musdb import Song, songs
 from kerasep.errors import KerasepError, first_line
 from kerasep.files import replacing, write_json
-from kerasep.models import build, context
+from kerasep.machine import commit, peak_megabytes
+from kerasep.models import build, receptive_field_of
+from kerasep.models.weights import load_weights
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
@@ -134,18 +134,11 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
         raise KerasepError(f"{run}: holds no trained weights ({WEIGHTS} is missing): train one first")
     try:
         network = build(recipe.network, recipe.spectrogram, recipe.options, tuple(record["targets"]))
-        network.load_weights(run / WEIGHTS)
+        load_weights(network, run / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = first_line(error)
         raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
     return record, network
-
-
-def peak_megabytes() -> float:
-    """The most memory this process has had, in MB. (Linux says it of the process alone; elsewhere it is not known.)"""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
 class Guard(keras.callbacks.Callback):
@@ -307,7 +300,7 @@ def prepare(
 
 def _fits(recipe: Recipe) -> None:
     """Raise KerasepError unless an example has as many frames as the network takes."""
-    needed, spectrogram = context(recipe.network, recipe.options), recipe.spectrogram
+    needed, spectrogram = receptive_field_of(recipe.network, recipe.options), recipe.spectrogram
     frames = 1 + (recipe.samples - spectrogram.fft) // spectrogram.hop
     if needed.window and frames != needed.window:
         seconds = ((needed.window - 1) * spectrogram.hop + spectrogram.fft) / spectrogram.rate
@@ -353,7 +346,7 @@ def _record(asked: dict[str, Any], data: dict[str, list[Song]], learner: Learner
     backend = keras.backend.backend()
     return {
         "kerasep": kerasep.__version__,
-        "commit": _commit(),
+        "commit": commit(Path(kerasep.__file__).parents[1]),
         "arguments": sys.argv[1:],
         **asked,
         "songs": {subset: [song.name for song in group] for subset, group in data.items()},
@@ -368,16 +361,6 @@ def _record(asked: dict[str, Any], data: dict[str, list[Song]], learner: Learner
         "best": {"epoch": 0, "validation_db": -math.inf},
         "epochs": [],
     }
-
-
-def _commit() -> str | None:
-    """The commit of the checkout this runs from, if it is one."""
-    checkout = Path(kerasep.__file__).parents[1]
-    git = shutil.which("git")
-    if git is None or not (checkout / ".git").exists():
-        return None
-    command = [git, "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
 def _tensorboard(output: Path) -> keras.callbacks.Callback:

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from kerasep.datasets.musdb import Song
-from kerasep.models import context
+from kerasep.models import receptive_field_of
 from kerasep.models.layers import Standardise
 from kerasep.signal import masks
 from kerasep.training.data import whole_song
@@ -31,7 +31,7 @@ def energy_explained(
             song being filled up with silence, because compilers want it so. A network that takes windows gets them in a row.
     """
     in_phase = LOSSES[recipe.loss].in_phase
-    window = context(recipe.network, recipe.options).window
+    window = receptive_field_of(recipe.network, recipe.options).window
     frames = min(BLOCK, max(recipe.spectrogram.frames(song.frames) for song in songs))
     if window:
         frames = window * -(-frames // window)

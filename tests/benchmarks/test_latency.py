@@ -13,6 +13,7 @@ from conftest import CHROMIUM, ROOT
 from benchmarks import __main__ as benchmarks
 from benchmarks.compare import compare
 from benchmarks.report import PAGE, RESULTS, add, cases, load
+from export.options import ExportOptions
 from export.pipeline import export
 from kerasep.errors import KerasepError
 from kerasep.hub import DEFAULT
@@ -22,8 +23,8 @@ from kerasep.hub import DEFAULT
 def measured(packed, runs, tmp_path_factory):
     """A folder of results of a small network: spectrogram graphs in both formats, a waveform and a step graph."""
     folder = tmp_path_factory.mktemp("latency")
-    more = [next(export([*runs.values()], folder, formats=["tflite"]))]
-    more += [next(export([*runs.values()], folder, graph="waveform"))]
+    more = [next(export([*runs.values()], folder, ExportOptions(formats=["tflite"])))]
+    more += [next(export([*runs.values()], folder, ExportOptions(graph="waveform")))]
     patch = pytest.MonkeyPatch()
     more.append(next(iter(runs.values())))
     call = ["benchmarks", "latency", str(packed), *map(str, more), "--quick", "-o", str(folder / "out")]

@@ -14,7 +14,7 @@ from conftest import agreement
 from kerasep import cli
 from kerasep.cli import main, song_name
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_separate_writes_what_the_library_gives(packed, song_file, tmp_path, cap
     assert separate(song_file, "-o", out, "--model", packed, "--float32") == 0
     assert left(out) == {"My song/vocals.wav", "My song/drums.wav"}
     audio, rate = soundfile.read(song_file, dtype="float32")
-    for target, expected in Separator(Artifact(packed)).separate(audio, rate).items():
+    for target, expected in open_separator(Artifact(packed))(audio, rate).items():
         written, rate = soundfile.read(out / "My song" / f"{target}.wav", dtype="float32")
         assert (rate, soundfile.info(out / "My song" / f"{target}.wav").subtype) == (44100, "FLOAT")
         assert agreement(expected, written) > 100

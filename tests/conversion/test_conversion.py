@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from kerasep.conversion import convert as conversion
-from kerasep.conversion.convert import pack
+from kerasep.conversion.pack import pack
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
 from kerasep.training.trainer import load_run

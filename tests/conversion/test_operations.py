@@ -3,8 +3,8 @@
 import keras
 from onnx import TensorProto, helper
 
-from kerasep.conversion.convert import to_onnx
 from kerasep.conversion.operations import count, per_second
+from kerasep.conversion.trace import to_onnx
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram
 

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from kerasep.conversion.convert import to_onnx
 from kerasep.conversion.merge import merged
 from kerasep.conversion.resize import BATCHES, FRAMES, resizable
 from kerasep.conversion.simplify import simplified
+from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError
 from kerasep.models import build, context, folded
 from kerasep.signal.stft import Spectrogram

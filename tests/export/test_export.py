@@ -23,15 +23,17 @@ from export import pipeline as exporting
 from export import verify
 from export.onnx.float16 import as_hardware, fragile, to_half
 from export.onnx.int8 import _axes, _weights, to_int8
-from export.pipeline import PRECISIONS, export
+from export.options import ExportOptions, Precision
+from export.pipeline import export
 from kerasep.conversion import convert as conversion
-from kerasep.conversion.convert import pack, to_onnx
+from kerasep.conversion.pack import pack
+from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
+from kerasep.inference.chunking import cut, middles
+from kerasep.inference.open import open_separator
 from kerasep.inference.runtime import KEY
-from kerasep.inference.separator import Separator
-from kerasep.inference.windows import cut, middles
 from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import Spectrogram, istft, stft
@@ -47,12 +49,14 @@ FIXED = {"frames": 100, "batch": 2}
 def exported(runs, hq_root, tmp_path_factory) -> dict[str, Path]:
     """A file of each precision."""
     folder = tmp_path_factory.mktemp("exported")
-    return dict(zip(PRECISIONS, export([*runs.values()], folder, precisions=PRECISIONS, root=hq_root), strict=True))
+    return dict(
+        zip(Precision, export([*runs.values()], folder, ExportOptions(precisions=tuple(Precision), root=hq_root)), strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
 def fixed(runs, hq_root, tmp_path_factory) -> Path:
-    (path,) = export([*runs.values()], tmp_path_factory.mktemp("fixed"), root=hq_root, **FIXED)
+    (path,) = export([*runs.values()], tmp_path_factory.mktemp("fixed"), ExportOptions(root=hq_root, **FIXED))
     return path
 
 
@@ -112,9 +116,9 @@ def test_the_manifest_inside_is_the_one_beside_but_for_what_only_the_latter_can_
 
 
 def test_each_opens_and_separates(exported, mixture):
-    reference = Separator(Artifact(exported["float32"])).separate(mixture[:44100], 44100)
+    reference = open_separator(Artifact(exported["float32"]))(mixture[:44100], 44100)
     for precision, path in exported.items():
-        stems = Separator(Artifact(path)).separate(mixture[:44100], 44100)
+        stems = open_separator(Artifact(path))(mixture[:44100], 44100)
         for target, stem in stems.items():
             assert stem.shape == (44100, 2) and np.abs(stem).max() > 0.01
             assert agreement(reference[target], stem) > {"float32": 200, "float16": 35}.get(precision, 12)
@@ -129,7 +133,7 @@ def test_the_file_measures_what_its_manifest_says(exported, runs, mixture):
         size = (400, 129, 2)
         noise = np.random.default_rng(0).rayleigh(size=size) * (100 / (1 + np.arange(129)))[:, None]
         sound = noise.astype(np.float32)[-frames:]
-        outputs = artifact.predict(sound)
+        outputs = artifact.estimate(sound)
         for network in networks:
             for target, expected in network(sound[None], training=False).items():
                 worst = max(worst, error(outputs[target], np.asarray(expected)[0]))
@@ -167,13 +171,13 @@ def test_activations_are_int8_where_the_manifest_says_so(exported):
 
 def test_a_name_and_terms(runs, hq_root, tmp_path):
     options = {"name": "singer", "licence": "mine alone", "precisions": ["float32", "float32"], "root": hq_root}
-    (path,) = export([runs["vocals"]], tmp_path, **options)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(**options))
     assert left(tmp_path) == ["singer.json", "singer.onnx"]
     assert (beside(path)["name"], beside(path)["licence"], beside(path)["mask"]) == ("singer", "mine alone", "none")
 
 
 def test_a_later_failure_leaves_the_earlier_files(runs, hq_root, tmp_path, monkeypatch):
-    export_all = export([runs["vocals"]], tmp_path, precisions=["float32", "float16"], root=hq_root)
+    export_all = export([runs["vocals"]], tmp_path, ExportOptions(precisions=["float32", "float16"], root=hq_root))
     first = next(export_all)
     monkeypatch.setitem(verify.AGREEMENT, "float16", 1000.0)
     with pytest.raises(KerasepError, match="agree with float32's to"):
@@ -199,10 +203,10 @@ def test_a_fixed_file_gives_what_a_free_one_does(fixed, exported, frames):
     """Every frame's 14 neighbours are in its window: only where a song ends within 14 frames of it, and zeros are filled up
     after that, does it see these instead of the end. Filled up by hand the song is the same throughout."""
     sound = magnitudes(frames)
-    ours, free = Artifact(fixed).predict(sound), Artifact(exported["float32"])
+    ours, free = Artifact(fixed).estimate(sound), Artifact(exported["float32"])
     windows = 1 + max(0, -(-(frames - 100) // 72))
     missing = 72 * (windows - 1) + 100 - frames
-    theirs, filled = free.predict(sound), free.predict(np.pad(sound, ((0, missing), (0, 0), (0, 0))))
+    theirs, filled = free.estimate(sound), free.estimate(np.pad(sound, ((0, missing), (0, 0), (0, 0))))
     for target, output in ours.items():
         assert error(output, filled[target][:frames]) <= 1e-5
         inner = slice(0, frames if not missing else max(0, frames - 14))
@@ -216,19 +220,19 @@ def test_blocks_of_a_fixed_file_join(fixed, mixture):
     audio = mixture[20_000:][: 970 * 64]
     spectrum = stft(audio, STEREO)
     assert artifact.manifest.block_frames == 300 and len(spectrum) == 971
-    stems = apply(ratio_gains(artifact.predict(np.abs(spectrum))), spectrum)
+    stems = apply(ratio_gains(artifact.estimate(np.abs(spectrum))), spectrum)
     inside = slice(0, (971 - 14) * 64 - 256)  # what the last window is filled up with is seen from there on
-    for target, stem in Separator(artifact).separate(audio, 44100).items():
+    for target, stem in open_separator(artifact)(audio, 44100).items():
         assert agreement(istft(stems[target], STEREO, len(audio))[inside], stem[inside]) > 100
 
 
 @pytest.mark.parametrize("size", [{"frames": 100}, {"batch": 3}])
 def test_one_size_alone(runs, hq_root, tmp_path, exported, size):
-    (path,) = export([runs["vocals"]], tmp_path, root=hq_root, **size)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(root=hq_root, **size))
     artifact, free = Artifact(path), Artifact(exported["float32"])
     assert artifact.runtime.session.get_inputs()[0].shape == [size.get("batch", "batch"), size.get("frames", "frames"), 129, 2]
     sound = magnitudes(172)
-    assert error(artifact.predict(sound)["vocals"], free.predict(sound)["vocals"]) <= 1e-5
+    assert error(artifact.estimate(sound)["vocals"], free.estimate(sound)["vocals"]) <= 1e-5
 
 
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 15), st.integers(1, 2))
@@ -285,7 +289,7 @@ def tamper(monkeypatch):
 
 def refused(runs, folder, match: str, kind=KerasepError, **options) -> str:
     with pytest.raises(KerasepError, match=match) as caught:
-        list(export(runs, folder, **options))
+        list(export(runs, folder, ExportOptions(**options)))
     assert type(caught.value) is kind and "\n" not in str(caught.value)
     assert left(folder) == []
     return str(caught.value)
@@ -690,7 +694,7 @@ def test_activations_that_span_little_are_int8(dynamic):
 )
 def test_int8_of_fixed_sizes(runs, hq_root, tmp_path, size):
     """Calibration has to come in the graph's own sizes, however little music there is."""
-    (path,) = export([runs["vocals"]], tmp_path, precisions=["int8"], root=hq_root, **size)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(precisions=["int8"], root=hq_root, **size))
     assert Artifact(path).manifest.batch == size.get("batch", 0)
 
 
@@ -708,7 +712,7 @@ def test_songs_without_a_score_refuse_nothing(runs, hq_root, tmp_path):
     song = Path(shutil.copytree(hq_root / "test" / "Three", tmp_path / "root" / "test" / "Instrumental"))
     samples, rate = soundfile.read(song / "vocals.wav")
     soundfile.write(song / "vocals.wav", 0 * samples, rate, "FLOAT")
-    (path,) = export([*runs.values()], tmp_path / "out", precisions=["float16"], root=tmp_path / "root")
+    (path,) = export([*runs.values()], tmp_path / "out", ExportOptions(precisions=["float16"], root=tmp_path / "root"))
     assert beside(path)["details"]["agreement_db"]["median"] >= 40
 
 
@@ -834,7 +838,7 @@ def test_windows_are_the_networks_own(hq_root, tmp_path):
     run = tmp_path / "run"
     Imported(network, Recipe("d", "deepconvsep", options, MONO, Augment()), ("vocals", "drums"), {}).write_run(run)
     refused([run], tmp_path / "out", "take 30 frames and no other number", UsageError, frames=40)
-    (path,) = export([run], tmp_path / "out", frames=30, batch=4, root=hq_root)
+    (path,) = export([run], tmp_path / "out", ExportOptions(frames=30, batch=4, root=hq_root))
     artifact = Artifact(path)
     assert artifact.runtime.session.get_inputs()[0].shape == [4, 30, 129, 1]
     assert (artifact.manifest.margin_frames, artifact.manifest.step_frames) == (0, 5)
@@ -842,6 +846,6 @@ def test_windows_are_the_networks_own(hq_root, tmp_path):
     windows = np.stack([np.pad(sound, ((0, 2), (0, 0), (0, 0)))[first : first + 30] for first in range(0, 60, 5)])
     assert len(windows) == 12
     outputs = {target: np.asarray(output) for target, output in network(windows, training=False).items()}
-    for target, estimate in artifact.predict(sound).items():
+    for target, estimate in artifact.estimate(sound).items():
         assert error(estimate[:5], outputs[target][0, :5]) <= 1e-5  # the first step is of the first window alone
         assert error(estimate[80:], outputs[target][-1, 25:28]) <= 1e-5

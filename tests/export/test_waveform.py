@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.measure.transforms import measure
-from export.pipeline import PRECISIONS, export
+from export.options import ExportOptions, Precision
+from export.pipeline import export
 from export.verify import OPERATORS, WAVEFORM, operators
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
@@ -22,10 +23,9 @@ from kerasep.cli import main
 from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
-from kerasep.inference.artifact import Artifact, beside
-from kerasep.inference.segments import margin, stride
-from kerasep.inference.separator import Separator
-from kerasep.inference.waveform import WaveformSeparator, separator_of
+from kerasep.inference.artifact import Artifact, manifest_path
+from kerasep.inference.open import open_separator
+from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.signal.wiener import wiener
@@ -65,7 +65,7 @@ def run(request, tmp_path_factory) -> Path:
 def host(run) -> Separator:
     """The spectrogram graph with its transform in NumPy."""
     (path,) = export([run], run.parent / "host")
-    return Separator(Artifact(path))
+    return open_separator(Artifact(path))
 
 
 @st.composite
@@ -140,14 +140,14 @@ def test_a_filter_in_the_graph(tmp_path, form):
     defaults = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}
     Imported(model, Recipe("umx", "openunmix", options, spectrogram), TARGETS, defaults).write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="32 frames are less than a frame and its context"):
-        next(export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=32))
+        next(export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=32)))
     (host,) = export([tmp_path / "run"], tmp_path / "host")
-    (path,) = export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=320)
+    (path,) = export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=320))
     song = sound(Artifact(path).manifest.samples)
     stems = Artifact(path).runtime.run({"mixture": song.T[None]})
-    for target, expected in Separator(Artifact(host)).separate(song, 44100).items():
+    for target, expected in open_separator(Artifact(host))(song, 44100).items():
         assert agreement(expected, stems[target][0].T) > 90
-    assert "stem" in json.loads(beside(path).read_text())["usage"]["take"]
+    assert "stem" in json.loads(manifest_path(path).read_text())["usage"]["take"]
 
 
 def test_frames_that_begin_between_hops():
@@ -161,7 +161,7 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
     if run.parent.name.startswith(LOOPS) and (form, batch) == ("tflite", 2):
         pytest.skip("a loop takes one song at a time")
     for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
-        (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=frames, batch=batch)
+        (path,) = export([run], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=frames, batch=batch))
         artifact = Artifact(path)
         manifest = artifact.manifest
         for hops in (manifest.samples // manifest.spectrogram.hop,) if frames else (9, 31, 40):
@@ -169,14 +169,14 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
             songs = np.split(mixture, batch)
             stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
             for place, song in enumerate(songs):
-                for target, expected in host.separate(song, 44100).items():
+                for target, expected in host(song, 44100).items():
                     assert agreement(expected, stems[target][place].T) > 90
 
 
 def test_equal_on_real_music(run, host, tmp_path, clips):
     frames = 0 if run.parent.name.startswith(("conv", *LOOPS)) else 90
-    (path,) = export([run], tmp_path, graph="waveform", frames=frames)
-    separator = separator_of(Artifact(path))
+    (path,) = export([run], tmp_path, ExportOptions(graph="waveform", frames=frames))
+    separator = open_separator(Artifact(path))
     hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
     # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
     hops = 2000 if host.manifest.context_exact else host.manifest.block_frames
@@ -184,21 +184,23 @@ def test_equal_on_real_music(run, host, tmp_path, clips):
         mixture = song.read("mixture", frames=separator.manifest.samples or hops * hop)
         mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
         stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
-        for target, expected in host.separate(mixture, song.rate).items():
+        for target, expected in host(mixture, song.rate).items():
             assert agreement(expected, stems[target][0].T) > 80
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 def test_long_songs_in_segments(run, host, tmp_path, form):
-    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
-    separator = separator_of(Artifact(path))
+    (path,) = export(
+        [run], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
+    )
+    separator = open_separator(Artifact(path))
     assert isinstance(separator, WaveformSeparator)
     manifest = separator.manifest
     hop = manifest.spectrogram.hop
     samples = (2 * stride(manifest) + 3 * margin(manifest)) * hop
     song = sound(samples, manifest.spectrogram.channels)
-    expected = host.separate(song, 44100)
-    found = separator.separate(song, 44100)
+    expected = host(song, 44100)
+    found = separator(song, 44100)
     inner = slice(
         None, -(margin(manifest) + 32) * hop
     )  # behind a fixed graph's last segment there is silence, not the song's end
@@ -209,7 +211,7 @@ def test_long_songs_in_segments(run, host, tmp_path, form):
         )  # windows of their own, or a memory without end
         assert agreement(expected[target][inner], found[target][inner]) > least
     for length in (1, hop + 1, 5 * hop):
-        assert found[TARGETS[0]][:length].shape == separator.separate(song[:length], 44100)[TARGETS[0]].shape
+        assert found[TARGETS[0]][:length].shape == separator(song[:length], 44100)[TARGETS[0]].shape
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +235,8 @@ def claiming(tmp_path_factory) -> list[Path]:
 def files(claiming, hq_root, tmp_path_factory) -> dict[str, Path]:
     """`conv` in every precision and both formats, by file name."""
     folder = tmp_path_factory.mktemp("waveform")
-    choice = {"formats": ["onnx", "tflite"], "precisions": PRECISIONS, "graph": "waveform", "root": hq_root}
-    return {path.name: path for path in export(claiming, folder, **choice)}
+    choice = {"formats": ["onnx", "tflite"], "precisions": tuple(Precision), "graph": "waveform", "root": hq_root}
+    return {path.name: path for path in export(claiming, folder, ExportOptions(**choice))}
 
 
 def test_every_precision_is_verified_and_keeps_its_transform(files):
@@ -289,16 +291,16 @@ def test_separate(files, tmp_path, capsys):
 
 def test_a_spectrogram_separator_refuses(files):
     with pytest.raises(UsageError, match="makes its stems inside the graph"):
-        Separator(Artifact(files["conv-waveform.onnx"]))
+        open_separator(Artifact(files["conv-waveform.onnx"]))
 
 
 def test_too_short_for_its_context(runs, tmp_path):
     with pytest.raises(UsageError, match="30 frames are less than a frame and its context: take 38 or more"):
-        next(export([*runs.values()], tmp_path, graph="waveform", frames=30))
+        next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform", frames=30)))
 
 
 def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
-    (host,), (graph,) = (list(export(claiming, tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
+    (host,), (graph,) = (list(export(claiming, tmp_path, ExportOptions(graph=kind))) for kind in ("spectrogram", "waveform"))
     measure([(host, graph)], tmp_path / "waveform.json")
     (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
     assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0

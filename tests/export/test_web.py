@@ -5,10 +5,11 @@ import numpy as np
 import onnx
 import pytest
 
+from export.measure.browser import compare
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
-from export.web import compare
-from kerasep.conversion.convert import freeze, save, to_onnx
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
 from kerasep.importers.imported import Imported

@@ -14,7 +14,7 @@ from signals import clip
 from kerasep.cli import main
 from kerasep.importers import openunmix
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.signal.stft import Spectrogram
 
 SETTINGS = json.loads(str(golden("openunmix_separator")["config"]))
@@ -42,7 +42,7 @@ def artifact(tmp_path_factory) -> Artifact:
 def test_whole_path_is_open_unmixs(artifact, iterations, softmask, residual):
     """Waveform to stems of a clip of 20 s: beginning, end, and where a stretch of the filter ends and the next begins."""
     choice = {"mask": "ratio" if softmask else "none", "wiener": iterations, "residual": residual}
-    stems = Separator(artifact, **choice).separate(clip(8000, 20, 2, seed=1), 8000)
+    stems = open_separator(artifact, **choice)(clip(8000, 20, 2, seed=1), 8000)
     expected = golden("openunmix_separator", f"niter{iterations}-softmask{softmask:d}-residual{residual:d}/")
     assert set(stems) == set(expected)
     for target, stem in stems.items():
@@ -108,7 +108,7 @@ def test_import_command(folder, artifact, tmp_path, capsys):
     manifest = Artifact(output).manifest
     assert manifest.spectrogram == artifact.manifest.spectrogram and manifest.licence == "mine"
     magnitudes = np.abs(np.random.default_rng(0).normal(size=(50, 129, 2))).astype(np.float32)
-    ours, expected = Artifact(output).predict(magnitudes), artifact.predict(magnitudes)
+    ours, expected = Artifact(output).estimate(magnitudes), artifact.estimate(magnitudes)
     assert all(np.array_equal(ours[target], expected[target]) for target in expected)
     (files,) = [run["files"] for run in manifest.details["runs"]]
     assert sorted(files) == ["drums.pth", "vocals.pth"]
@@ -254,7 +254,7 @@ def test_spleeter_command_takes_folders_and_wheels(checkpoint, tmp_path, capsys)
         artifact = Artifact(tmp_path / "spleeter.onnx")
         assert artifact.manifest.targets == ("vocals", "accompaniment")
         assert (artifact.manifest.mask, artifact.manifest.exponent, artifact.manifest.unclaimed) == ("ratio", 2.0, "dropped")
-        outputs.append(artifact.predict(magnitudes)["vocals"])
+        outputs.append(artifact.estimate(magnitudes)["vocals"])
     assert np.array_equal(*outputs) and outputs[0].shape == magnitudes.shape
     assert outputs[0][:, :1024].all() and not outputs[0][:, 1024:].any()
 

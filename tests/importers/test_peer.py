@@ -10,7 +10,7 @@ from signals import clip
 
 from kerasep.hub import load
 from kerasep.importers import openunmix
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 torch = pytest.importorskip("torch")
@@ -52,7 +52,7 @@ def test_whole_path_is_open_unmixs(originals, artifact, iterations, residual):
     separator = umx.Separator(originals, niter=iterations, residual=residual)
     with torch.no_grad():
         expected = separator(torch.from_numpy(audio.T[None].copy()))[0].numpy()
-    stems = Separator(artifact, wiener=iterations, residual=residual).separate(audio, 44100)
+    stems = open_separator(artifact, wiener=iterations, residual=residual)(audio, 44100)
     assert list(stems) == [*TARGETS, *(["residual"] if residual else [])]
     for stem, other in zip(stems.values(), expected, strict=True):
         assert np.abs(other).max() > 0.01
@@ -74,6 +74,6 @@ def test_speech_enhancement_is_open_unmixs(tmp_path):
     with torch.no_grad():
         expected = separator(torch.from_numpy(audio.T[None].copy()))[0].numpy()
     openunmix.load(tmp_path, ("speech", "noise"), rate=16000, hop=512).write_artifact(tmp_path / "umxse.onnx")
-    stems = Separator(load(tmp_path / "umxse.onnx")).separate(audio, 16000)
+    stems = open_separator(load(tmp_path / "umxse.onnx"))(audio, 16000)
     for stem, other in zip(stems.values(), expected, strict=True):
         assert agreement(other.T[:-16000], stem[:-16000]) >= 60

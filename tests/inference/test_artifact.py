@@ -33,7 +33,7 @@ def fails(path, match: str) -> None:
 def test_predict_names_its_outputs(packed):
     artifact = Artifact(packed)
     magnitudes = np.ones((7, 129, 2), np.float32)
-    outputs = artifact.predict(magnitudes)
+    outputs = artifact.estimate(magnitudes)
     assert list(outputs) == ["vocals", "drums"]
     assert all(output.shape == magnitudes.shape for output in outputs.values())
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasep.inference.windows import crossfade, cut
+from kerasep.inference.chunking import crossfade, cut
 
 
 @given(st.integers(1, 90), st.integers(1, 20), st.integers(1, 20), st.integers(1, 2))

@@ -9,7 +9,7 @@ import pytest
 from golden_files import golden
 
 from kerasep.importers import openunmix, spleeter
-from kerasep.inference.windows import crossfade, cut
+from kerasep.inference.chunking import crossfade, cut
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram
 from kerasep.training.losses import DeepConvSepError

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import ratio_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -28,7 +28,7 @@ def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[st
     """The same in one piece: one transform, one run of the network, the filter on its grid, one inverse."""
     spectrogram = artifact.manifest.spectrogram
     spectrum = stft(audio, spectrogram)
-    stems = wiener(ratio_gains(artifact.predict(np.abs(spectrum))), spectrum, iterations)
+    stems = wiener(ratio_gains(artifact.estimate(np.abs(spectrum))), spectrum, iterations)
     return {t: istft(stem, spectrogram, len(audio)) for t, stem in stems.items()}
 
 
@@ -37,7 +37,7 @@ def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[st
 def test_blocks_leave_no_trace(artifact, samples, iterations):
     audio = noise(samples)
     expected = unblocked(artifact, audio, iterations)
-    for target, stem in Separator(artifact, wiener=iterations).separate(audio, 44100).items():
+    for target, stem in open_separator(artifact, wiener=iterations)(audio, 44100).items():
         assert stem.shape == audio.shape
         assert agreement(expected[target], stem) >= 60
 
@@ -48,9 +48,9 @@ def test_pieces_do_not_matter(artifact, data):
     audio = noise(data.draw(st.integers(1, 60_000)))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(audio)), max_size=4)))
     rate = data.draw(st.sampled_from([8000, 44100, 48000]))
-    separator = Separator(artifact)
+    separator = open_separator(artifact)
     pieces = list(separator.blocks(np.split(audio, cuts), rate, 2))
-    for target, stem in separator.separate(audio, rate).items():
+    for target, stem in separator(audio, rate).items():
         assert np.allclose(np.concatenate([piece[target] for piece in pieces]), stem, atol=1e-6)
 
 
@@ -58,7 +58,7 @@ def test_pieces_do_not_matter(artifact, data):
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 2), (777, 2), (50_001,), (50_001, 1), (50_001, 2)])
 def test_any_rate_and_channels_in_the_same_out(artifact, rate, shape):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
-    stems = Separator(artifact).separate(audio, rate)
+    stems = open_separator(artifact)(audio, rate)
     assert set(stems) == {"vocals", "drums"}
     assert all(stem.shape == shape and stem.dtype == np.float32 for stem in stems.values())
 
@@ -67,29 +67,29 @@ def test_any_rate_and_channels_in_the_same_out(artifact, rate, shape):
 def test_stems_add_up_to_the_mixture(artifact, mixture, rate):
     audio = soxr.resample(soxr.resample(mixture, 44100, 32000), 32000, rate)  # nothing above what any of the rates holds
     for mask in ("ratio", "binary"):
-        stems = Separator(artifact, mask=mask).separate(audio, rate)
+        stems = open_separator(artifact, mask=mask)(audio, rate)
         assert agreement(audio, sum(stems.values())) > (120 if rate == 44100 else 50)
-    stems = Separator(artifact, wiener=1).separate(audio, rate)
+    stems = open_separator(artifact, wiener=1)(audio, rate)
     assert agreement(audio, sum(stems.values())) > 40
 
 
 def test_mono_is_two_equal_channels(artifact, mixture):
     mono = mixture[:, 0]
-    both = Separator(artifact).separate(np.stack([mono, mono], axis=1), 44100)
-    for target, stem in Separator(artifact).separate(mono, 44100).items():
+    both = open_separator(artifact)(np.stack([mono, mono], axis=1), 44100)
+    for target, stem in open_separator(artifact)(mono, 44100).items():
         assert np.allclose(stem, both[target].mean(axis=1), atol=1e-7)
 
 
 def test_silence(artifact):
     for iterations in (0, 1):
-        stems = Separator(artifact, wiener=iterations).separate(np.zeros((30_000, 2), np.float32), 44100)
+        stems = open_separator(artifact, wiener=iterations)(np.zeros((30_000, 2), np.float32), 44100)
         assert all(not stem.any() for stem in stems.values())
 
 
 def test_some_targets_are_the_same_as_in_all(artifact, mixture):
     for choice in ({}, {"mask": "none"}, {"mask": "none", "wiener": 1}):
-        every = Separator(artifact, **choice).separate(mixture, 44100)
-        some = Separator(artifact, targets=["drums", "drums"], **choice).separate(mixture, 44100)
+        every = open_separator(artifact, **choice)(mixture, 44100)
+        some = open_separator(artifact, targets=["drums", "drums"], **choice)(mixture, 44100)
         assert list(some) == ["drums"]
         assert np.allclose(some["drums"], every["drums"], atol=1e-6)
 
@@ -106,7 +106,7 @@ def test_some_targets_are_the_same_as_in_all(artifact, mixture):
 )
 def test_wrong_choices(artifact, choice, match):
     with pytest.raises(UsageError, match=match):
-        Separator(artifact, **choice)
+        open_separator(artifact, **choice)
 
 
 @pytest.mark.parametrize(
@@ -115,4 +115,4 @@ def test_wrong_choices(artifact, choice, match):
 )
 def test_wrong_audio(artifact, audio):
     with pytest.raises(KerasepError, match="audio"):
-        Separator(artifact).separate(audio, 44100)
+        open_separator(artifact)(audio, 44100)

@@ -13,13 +13,15 @@ from conftest import agreement, disturb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.options import ExportOptions
 from export.pipeline import export
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze, pack
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.pack import pack
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import usage
 from kerasep.models import build, context
@@ -57,7 +59,7 @@ def pair(request, tmp_path_factory) -> tuple[Artifact, Artifact]:
     folder = tmp_path_factory.mktemp(request.param)
     run = a_run(folder / "run", network, options)
     pack([run], folder / "whole.onnx")
-    (step,) = export([run], folder, name=request.param, graph="step")
+    (step,) = export([run], folder, ExportOptions(name=request.param, graph="step"))
     return Artifact(folder / "whole.onnx"), Artifact(step)
 
 
@@ -74,7 +76,7 @@ def streamed(stream: StreamSeparator, audio: np.ndarray, hop: int) -> dict[str, 
 def test_a_stream_is_the_whole_song(pair, samples):
     whole, step = pair
     audio = sound(samples)
-    expected = Separator(whole).separate(audio, 44100)
+    expected = open_separator(whole)(audio, 44100)
     for target, stem in streamed(StreamSeparator(step), audio, 64).items():
         assert stem.shape == audio.shape
         assert agreement(expected[target], stem) > 100
@@ -118,7 +120,7 @@ def test_pieces_of_any_length(causal, cuts):
 def causal(tmp_path_factory) -> Artifact:
     network, options, _ = NETWORKS["causal"]
     folder = tmp_path_factory.mktemp("causal")
-    return Artifact(next(export([a_run(folder / "run", network, options)], folder, graph="step")))
+    return Artifact(next(export([a_run(folder / "run", network, options)], folder, ExportOptions(graph="step"))))
 
 
 def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
@@ -148,7 +150,7 @@ def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
         given |= {name.removesuffix("_next"): state for name, state in made.items() if name.endswith("_next")}
         masks.append(made["vocals"][0, 0])
     assert "Each target's output times mixture of the frame it belongs to is its estimate" in said["take"]
-    expected = whole.predict(magnitudes)["vocals"]
+    expected = whole.estimate(magnitudes)["vocals"]
     assert np.abs(np.stack(masks[late:]) * magnitudes - expected).max() <= 1e-5 * expected.max()
 
 
@@ -167,7 +169,7 @@ def test_a_causal_network_hears_nothing_of_what_comes(causal):
 
 def test_as_onnx_so_as_tflite(tmp_path):
     run = a_run(tmp_path / "run", *NETWORKS["same"][:2])
-    one, other = (Artifact(path) for path in export([run], tmp_path, formats=["onnx", "tflite"], graph="step"))
+    one, other = (Artifact(path) for path in export([run], tmp_path, ExportOptions(formats=["onnx", "tflite"], graph="step")))
     assert other.path.name == "conv-step.tflite"
     audio = sound(5000)
     expected = streamed(StreamSeparator(one), audio, 64)
@@ -179,8 +181,8 @@ def test_a_step_graph_separates_whole_songs_too(pair):
     """Block by block, which only a recurrent network hears: it starts each of them from nothing."""
     whole, step = pair
     audio = sound(64 * 900)
-    expected = Separator(whole).separate(audio, 44100)
-    for target, stem in Separator(step).separate(audio, 44100).items():
+    expected = open_separator(whole)(audio, 44100)
+    for target, stem in open_separator(step)(audio, 44100).items():
         assert agreement(expected[target], stem) > (60 if step.manifest.name == "openunmix" else 100)
 
 
@@ -224,11 +226,11 @@ def test_refusals(packed, runs, tmp_path, capsys):
     assert len(said) == 2 and "needs a step graph" in said[0] and "has no Wiener filter" in said[1]
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="takes one frame of one song: leave --frames and --batch out"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", frames=100))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", frames=100)))
     with pytest.raises(UsageError, match="unknown graph 'stream': choose from spectrogram, step"):
-        next(export([*runs.values()], tmp_path / "files", graph="stream"))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="stream")))
     with pytest.raises(UsageError, match="int8: a step graph is exported in float32 or float16"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", precisions=["int8"], root=tmp_path))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", precisions=["int8"], root=tmp_path)))
 
 
 @pytest.mark.parametrize(

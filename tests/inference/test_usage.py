@@ -13,11 +13,12 @@ from conftest import agreement
 
 from kerasep import hub
 from kerasep.cli import main
-from kerasep.conversion.convert import freeze, save, to_onnx
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.trace import to_onnx
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
+from kerasep.inference.open import open_separator
 from kerasep.inference.runtime import KEY
-from kerasep.inference.separator import Separator
 from kerasep.inference.usage import usage
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram
@@ -189,10 +190,11 @@ def artifact(request, tmp_path_factory) -> Artifact:
     if request.param in hub.BUNDLED:
         return hub.load(request.param)
     if request.param == "fixed":
-        from export.pipeline import export
+        from export.options import ExportOptions
+from export.pipeline import export
 
         root = request.getfixturevalue("hq_root")
-        (path,) = export([make("thesis", folder)], folder / "out", frames=100, batch=3, root=root)
+        (path,) = export([make("thesis", folder)], folder / "out", ExportOptions(frames=100, batch=3, root=root))
         return Artifact(path)
     frozen = freeze([make(request.param, folder)], request.param)
     save(to_onnx(frozen.lean, frozen.manifest.spectrogram), frozen.manifest, folder / "made.onnx")
@@ -220,7 +222,7 @@ def test_a_reader_gets_the_same_stems(artifact, mixture, tmp_path, length):
     # Frames that so many filled-up ones follow as the network reaches depend on their number, which is another in blocks.
     end = manifest.margin_frames * spectrogram.hop + spectrogram.fft if manifest.margin_frames else 0
     least = 100 if manifest.context_exact else 60  # an LSTM remembers more than the context that it is given
-    for target, stem in Separator(artifact, wiener=0).separate(audio, spectrogram.rate).items():
+    for target, stem in open_separator(artifact, wiener=0)(audio, spectrogram.rate).items():
         assert stem.shape == stems[target].shape and np.abs(stem).max() > 1e-4
         kept = slice(0, max(len(stem) - end, 0))
         assert agreement(stem[kept], stems[target][kept]) >= least

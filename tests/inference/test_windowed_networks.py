@@ -5,11 +5,11 @@ import pytest
 from conftest import agreement
 
 from kerasep.cli import main
-from kerasep.conversion.convert import pack
+from kerasep.conversion.pack import pack
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.separator import Separator
+from kerasep.inference.open import open_separator
 from kerasep.signal.masks import magnitude_gains, ratio_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -44,10 +44,10 @@ def test_blocks_leave_no_trace(artifact, samples, mask):
     spectrogram = manifest.spectrogram
     audio = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, spectrogram.channels)).astype(np.float32)
     spectrum = stft(audio, spectrogram)
-    estimates = artifact.predict(np.abs(spectrum))
+    estimates = artifact.estimate(np.abs(spectrum))
     gains = ratio_gains(estimates) if mask == "ratio" else magnitude_gains(estimates, np.abs(spectrum))
     expected = wiener(gains, spectrum, 1, manifest.filter_frames)
-    for target, stem in Separator(artifact, mask=mask, wiener=1).separate(audio, spectrogram.rate).items():
+    for target, stem in open_separator(artifact, mask=mask, wiener=1)(audio, spectrogram.rate).items():
         assert agreement(istft(expected[target], spectrogram, samples), stem) > 60
 
 
@@ -55,7 +55,7 @@ def test_blocks_leave_no_trace(artifact, samples, mask):
 def test_any_channels_in_the_same_out(artifact, shape):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, shape).astype(np.float32)
     for rate in (44100, 48000):
-        assert all(stem.shape == shape for stem in Separator(artifact).separate(audio, rate).values())
+        assert all(stem.shape == shape for stem in open_separator(artifact)(audio, rate).values())
 
 
 def test_it_is_scored(artifact, hq_root, tmp_path, capsys):

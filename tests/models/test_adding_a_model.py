@@ -6,7 +6,7 @@ import numpy as np
 from conftest import ROOT, SHORT
 
 from kerasep import models
-from kerasep.conversion.convert import pack
+from kerasep.conversion.pack import pack
 from kerasep.inference.artifact import Artifact
 from kerasep.training.recipe import RECIPES
 from kerasep.training.trainer import train

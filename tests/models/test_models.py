@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerasep.models import build, context
+from kerasep.models import build, receptive_field_of
 from kerasep.models.conv import TAPS, conv
 from kerasep.models.layers import HorizontalConvTranspose, Rescale, Standardise, VerticalConv, VerticalConvTranspose
 from kerasep.models.lstm import BidirectionalLSTM
@@ -87,16 +87,16 @@ def test_every_frame_comes_out(padding, frames):
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-def test_a_frame_depends_on_its_context_alone(padding):
+def test_a_frame_depends_on_its_receptive_field_alone(padding):
     model = conv(SMALL, padding=padding, batch_norm=True)
-    frames, minimum, exact, *_ = context("conv", {"padding": padding})
-    assert minimum == (1 if padding == "same" else 15) and exact
+    field = receptive_field_of("conv", {"padding": padding})
+    assert field.minimum == (1 if padding == "same" else 15) and field.exact
     x = np.abs(values(1, 80, BINS, CHANNELS))
     before = np.asarray(model(x))
     x[:, 40] += 1
     changed = np.flatnonzero(np.abs(np.asarray(model(x)) - before).max(axis=(0, 2, 3)))
-    assert changed.min() == 40 - frames
-    assert changed.max() == 40 + frames
+    assert changed.min() == 40 - field.context
+    assert changed.max() == 40 + field.context
 
 
 def test_standardise():
@@ -158,7 +158,7 @@ def test_open_unmix_survives_saving(tmp_path):
     assert close(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
 
 
-def test_open_unmix_without_its_future_needs_no_future():
+def test_a_unidirectional_open_unmix_needs_no_later_frame():
     model = openunmix(SMALL, hidden=8, bidirectional=False, bandwidth=16000)
     x = np.abs(values(1, 30, BINS, CHANNELS))
     before = np.asarray(model(x))
@@ -177,7 +177,7 @@ def test_rescale():
     assert close(layer(x), x * scale[:, None] + mean[:, None])
 
 
-def test_targets_are_named_and_each_has_a_network_of_its_own():
+def test_targets_are_named_and_each_has_a_separate_network():
     model = build("conv", SMALL, {"hidden": 8}, ("vocals", "bass"))
     x = np.abs(values(1, 30, BINS, CHANNELS))
     before = {target: np.asarray(output) for target, output in model(x).items()}

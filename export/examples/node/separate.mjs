@@ -24,14 +24,14 @@ async function read(path, what) {
 const [model, song, folder] = process.argv.slice(2);
 if (!folder) stop("usage: node separate.mjs MODEL.onnx SONG.wav FOLDER");
 const manifest = JSON.parse(new TextDecoder().decode(await read(model.replace(/\.onnx$/, ".json"), "the model's manifest")));
-if (manifest.graph !== "waveform") stop(`${model}: not a waveform graph: export it with --graph waveform`);
+if (manifest.graph.kind !== "waveform") stop(`${model}: not a waveform graph: export it with --graph waveform`);
 let sound;
 try {
   sound = fromWav(await read(song, "the song"));
 } catch (error) {
   stop(`${song}: ${error.message}`);
 }
-const { rate } = manifest.spectrogram;
+const { rate } = manifest.graph;
 if (sound.rate !== rate) stop(`${song}: has ${sound.rate} samples a second, and the model takes ${rate}: resample it first`);
 
 const session = await ort.InferenceSession.create(await read(model, "the model"));

@@ -57,7 +57,7 @@ function lengthOf(file) {
 
 /** A file's channels at the network's rate, one or two. */
 async function decoded(file) {
-  const { rate } = manifest.spectrogram;
+  const { rate } = manifest.graph;
   const buffer = await new OfflineAudioContext(2, 1, rate).decodeAudioData(await file.arrayBuffer());
   return Array.from({ length: Math.min(2, buffer.numberOfChannels) }, (_, channel) => buffer.getChannelData(channel).slice());
 }
@@ -82,7 +82,7 @@ async function separate(file) {
     return fail(`${file.name} is not a sound file that this browser can read. Try WAV, MP3, FLAC, OGG or M4A.`);
   }
   if (!channels[0].length) return fail(`${file.name} holds no sound.`);
-  const seconds = channels[0].length / manifest.spectrogram.rate;
+  const seconds = channels[0].length / manifest.graph.rate;
   $("status").textContent = `Separating ${file.name}, ${clock(seconds)}`;
   worker.onmessage = ({ data }) => {
     if (data.error) fail(data.error);
@@ -94,7 +94,7 @@ async function separate(file) {
 }
 
 function finish(name, { stems, seconds: taken }, seconds) {
-  const { rate } = manifest.spectrogram;
+  const { rate } = manifest.graph;
   player = new Player(rate);
   links.forEach((link) => URL.revokeObjectURL(link));
   links = [];

@@ -2,11 +2,11 @@
 // whose stems the margins are dropped, but for the song's own ends.
 
 /** Stretches of a song: {at, size} in samples, and of their stems, {from, to} are to be kept. */
-export function* segments(total, { samples, step, margin }) {
+export function* segments(total, { samples, stride, margin }) {
   let at = 0;
   let from = 0;
-  for (; total - at > samples; at += step, from = margin) {
-    yield { at, size: samples, from, to: margin + step };
+  for (; total - at > samples; at += stride, from = margin) {
+    yield { at, size: samples, from, to: margin + stride };
   }
   yield { at, size: total - at, from, to: total - at };
 }
@@ -26,9 +26,9 @@ export function fitted(channels, wanted) {
  */
 export async function separate(ort, session, manifest, channels, progress = () => {}) {
   const { segment } = manifest.usage;
-  const batch = Math.max(1, manifest.batch);
+  const batch = Math.max(1, manifest.graph.batch);
   const total = channels[0].length;
-  const input = fitted(channels, manifest.spectrogram.channels);
+  const input = fitted(channels, manifest.graph.channels);
   const stems = Object.fromEntries(manifest.targets.map((target) => [target, input.map(() => new Float32Array(total))]));
   for (const { at, size, from, to } of segments(total, segment)) {
     const length = segment.fixed ? segment.samples : Math.max(segment.least, Math.ceil(size / segment.multiple) * segment.multiple);

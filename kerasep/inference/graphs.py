@@ -1,0 +1,254 @@
+"""The kinds of graph, each with the fields of its kind alone.
+
+SpectrogramGraph    magnitudes of a stretch of a song in, one estimate a target out
+StepGraph           the same for one frame at a time, with states
+WaveformGraph       samples in, stems out
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from kerasep.inference.checks import whole_numbers
+from kerasep.inference.masking import Masking
+from kerasep.signal.stft import Spectrogram
+
+INPUT = "mixture"
+PRESENT = "present"  # of a step graph that looks ahead: 1 for a frame of the song, 0 for one after its end
+NEXT = "_next"  # added to a state's name where it comes out
+
+Shapes = dict[str, tuple[int, ...]]  # by tensor; 0 where any size is taken
+
+
+class Kind(StrEnum):
+    """Of graph."""
+
+    SPECTROGRAM = "spectrogram"
+    STEP = "step"
+    WAVEFORM = "waveform"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How much of a song goes through a spectrogram graph at a time.
+
+    Attributes:
+        frames: in a block, a multiple of the Wiener filter's grid and of the windows' stride.
+        context: frames of its neighbours to add on either side of a block, and drop again.
+        exact: whether a frame depends on no more than that, so that blocks join without a trace.
+        minimum: the fewest frames that the graph takes.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    frames: int
+    context: int
+    exact: bool
+    minimum: int = 1
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, frames=1, context=0, minimum=1)
+        if self.context > self.frames:
+            raise ValueError("blocks.context must be at most blocks.frames")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The one number of frames that a graph takes. A song is cut into such windows, the last one filled up with zeros.
+
+    Attributes:
+        frames: in a window.
+        stride: frames from one window to the next. Where windows overlap, each fades in linearly over those before it,
+            unless there is a margin.
+        margin: frames at both ends of a window that only give context: they overlap, and are dropped.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    frames: int
+    stride: int
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, frames=1, stride=1, margin=0)
+        if self.margin and self.stride + 2 * self.margin != self.frames:
+            raise ValueError("windows.stride and both margins must make up windows.frames")
+        if self.stride > self.frames:
+            raise ValueError("windows.stride must be from 1 to windows.frames")
+
+
+@dataclass(frozen=True)
+class Segments:
+    """How a song of any length is cut for a graph that takes waveforms, in samples.
+
+    Attributes:
+        samples: in a segment.
+        stride: from one segment to the next.
+        margin: at either end of a segment's stems, dropped but at the song's own ends: the rest of the song would change them.
+        multiple: of what a graph's number of samples must be, where it takes any.
+        least: the fewest that it takes.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    samples: int
+    stride: int
+    margin: int
+    multiple: int = 1
+    least: int = 1
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, samples=1, stride=1, margin=0, multiple=1, least=1)
+        if self.stride + 2 * self.margin > self.samples:
+            raise ValueError("segments.stride and both margins must fit into segments.samples")
+
+
+@dataclass(frozen=True)
+class SpectrogramGraph:
+    """From `INPUT`, magnitudes (batch, frames, bins, channels), to estimates of that shape for each target.
+
+    Attributes:
+        spectrogram: what goes in.
+        blocks: how much of a song at a time.
+        masking: from estimates to stems.
+        windows: where the graph takes one number of frames.
+        batch: spectrograms that the graph takes at a time; 0 for any number.
+
+    Raises:
+        ValueError: values do not fit together.
+    """
+
+    kind: ClassVar[Kind] = Kind.SPECTROGRAM
+
+    spectrogram: Spectrogram
+    blocks: Blocks
+    masking: Masking
+    windows: Windows | None = None
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, batch=0)
+        if self.blocks.frames % self.masking.filter_frames:
+            raise ValueError(f"blocks.frames must be a multiple of {self.masking.filter_frames}")
+        windows = self.windows
+        if windows and not windows.margin and (self.blocks.frames % windows.stride or self.blocks.context % windows.stride):
+            raise ValueError("windows.stride must divide blocks.frames and blocks.context")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of mixture and estimates: batch, frames, bins, channels; 0 where any size is taken."""
+        return (self.batch, self.windows.frames if self.windows else 0, self.spectrogram.bins, self.spectrogram.channels)
+
+    def inputs(self) -> Shapes:
+        """The graph's inputs."""
+        return {INPUT: self.shape}
+
+    def outputs(self, targets: Iterable[str]) -> Shapes:
+        """The graph's outputs."""
+        return dict.fromkeys(targets, self.shape)
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """From a frame of `INPUT`, magnitudes (1, 1, bins, channels), to each target's estimate of a frame, and states.
+
+    States go in under their names and come out with `NEXT` added; they are zeros at the start.
+
+    Attributes:
+        spectrogram: what goes in.
+        masking: from estimates to stems. There is no Wiener filter: it needs seconds of sound to learn from.
+        states: with their shapes.
+        look_ahead: frames from the one that is estimated to the one that goes in.
+        minimum: the fewest frames that a song must have; a shorter one is filled up with zeros.
+        masks: whether outputs are masks instead of magnitudes, as in files of format 1.
+
+    Raises:
+        ValueError: values do not fit together.
+    """
+
+    kind: ClassVar[Kind] = Kind.STEP
+
+    spectrogram: Spectrogram
+    masking: Masking
+    states: Shapes
+    look_ahead: int = 0
+    minimum: int = 1
+    masks: bool = False
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, look_ahead=0, minimum=1)
+        object.__setattr__(self, "states", {name: tuple(shape) for name, shape in self.states.items()})  # lists, in JSON
+        for name, shape in self.states.items():
+            if not name.isidentifier() or not all(type(size) is int and size > 0 for size in shape):
+                raise ValueError(f"states must be named shapes, not {name!r}: {shape!r}")
+        if not self.states:
+            raise ValueError("a step graph has states")
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of mixture and estimates: batch, frames, bins, channels."""
+        return (1, 1, self.spectrogram.bins, self.spectrogram.channels)
+
+    def inputs(self) -> Shapes:
+        """The graph's inputs."""
+        return {INPUT: self.shape} | ({PRESENT: (1, 1, 1)} if self.look_ahead else {}) | self.states
+
+    def outputs(self, targets: Iterable[str]) -> Shapes:
+        """The graph's outputs."""
+        return dict.fromkeys(targets, self.shape) | {f"{name}{NEXT}": shape for name, shape in self.states.items()}
+
+
+@dataclass(frozen=True)
+class WaveformGraph:
+    """From `INPUT`, samples (batch, channels, samples), to each target's stem of that shape. Masks and filters are inside.
+
+    Attributes:
+        rate: in Hz.
+        channels: 1 or 2.
+        segments: how a song is cut.
+        fixed: whether the graph takes segments of `segments.samples` alone, or any number that `segments.multiple` divides.
+        exact: whether segments join without a trace.
+        batch: segments that the graph takes at a time.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    kind: ClassVar[Kind] = Kind.WAVEFORM
+
+    rate: int
+    channels: int
+    segments: Segments
+    fixed: bool
+    exact: bool
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        whole_numbers(self, rate=1, channels=1, batch=1)
+        if self.channels > 2:
+            raise ValueError(f"channels must be 1 or 2, not {self.channels}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of mixture and stems: batch, channels, samples; 0 where any number is taken."""
+        return (self.batch, self.channels, self.segments.samples if self.fixed else 0)
+
+    def inputs(self) -> Shapes:
+        """The graph's inputs."""
+        return {INPUT: self.shape}
+
+    def outputs(self, targets: Iterable[str]) -> Shapes:
+        """The graph's outputs."""
+        return dict.fromkeys(targets, self.shape)
+
+
+Graph = SpectrogramGraph | StepGraph | WaveformGraph
+GRAPHS: dict[str, type[SpectrogramGraph] | type[StepGraph] | type[WaveformGraph]] = {
+    Kind.SPECTROGRAM: SpectrogramGraph,
+    Kind.STEP: StepGraph,
+    Kind.WAVEFORM: WaveformGraph,
+}
