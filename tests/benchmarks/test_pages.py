@@ -8,10 +8,8 @@ import pytest
 from conftest import ROOT
 
 import kerasep
-from benchmarks import tables
-from benchmarks.committed import measured
-from export.options import Precision
-from export.verify import LOSS, OPERATORS, WAVEFORM
+from benchmarks.pages import tables
+from benchmarks.pages.committed import measured
 from kerasep.hub import BUNDLED, DEFAULT
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.training.recipe import RECIPES, WEIGHTS, Recipe
@@ -76,21 +74,6 @@ def test_the_bundled_models_are_small_and_described(name):
     assert manifest.details["versions"]["kerasep"] == kerasep.__version__
 
 
-def test_operators_in_the_docs_are_all_that_a_file_may_have():
-    onnx, tflite = (ROOT / "docs" / "export.md").read_text().split("## TFLite")
-    for form, text in (("onnx", onnx), ("tflite", tflite)):
-        rows = re.findall(r"^\| (all|float16|int8|int8-dynamic) \| ((?:and )?[A-Z][A-Za-z0-9_ ]*) \|$", text, re.MULTILINE)
-        listed = {"float32" if name == "all" else name: set(row.removeprefix("and ").split()) for name, row in rows}
-        assert listed == {precision: set(names) for precision, names in OPERATORS[form].items()}
-
-
-def test_operators_of_waveform_graphs_in_the_docs():
-    text = (ROOT / "docs" / "export.md").read_text()
-    for form, name in (("onnx", "ONNX"), ("tflite", "TFLite")):
-        (listed,) = re.findall(rf"^\| {name} \| and ([A-Za-z_ ]*) \|$", text, re.MULTILINE)
-        assert set(listed.split()) == WAVEFORM[form]
-
-
 def test_waveform_graphs_are_as_equal_and_as_fast_as_we_want_them():
     graphs = json.loads((ROOT / "docs" / "results" / "waveform.json").read_text())["graphs"]
     assert {graph["name"].removesuffix("-waveform") for graph in graphs if graph["format"] == "onnx"} == NETWORKS
@@ -110,24 +93,3 @@ def test_streaming_is_as_fast_and_as_prompt_as_we_want_it():
         assert sorted(model["samples"])[int(0.99 * len(model["samples"]))] < 0.003
         assert model["latency_seen_seconds"] <= model["latency_seconds"] <= (0.42 if model["look_ahead_frames"] else 0.095)
         assert model["grown_kilobytes"] < 1024
-
-
-def test_every_network_in_every_precision_is_measured_within_what_is_allowed():
-    networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
-    assert set(networks) == NETWORKS
-    for network in networks.values():
-        for files, half in ((network["files"], 0.51), (network["tflite"]["files"], 0.55)):
-            assert set(files) == set(tuple(Precision))
-            assert files["float32"]["parity"]["max_relative_error"] <= 1e-5
-            for precision, share in (("float16", half), ("int8", 0.35), ("int8-dynamic", 0.35)):
-                assert files[precision]["bytes"] <= share * files["float32"]["bytes"]
-                assert max(row["median_loss"] for row in files[precision]["sdr"].values()) <= LOSS[precision]
-        for files in (network["files"], network["tflite"]["files"]):
-            assert not [name for file in files.values() for name in file["operators"] if name.startswith(("CUSTOM", "FLEX"))]
-
-
-def test_tflite_is_as_fast_beside_onnx_runtime_as_we_want_it():
-    networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
-    for name, most in (("conv", 1), ("openunmix", 3)):
-        medians = {p: statistics.median(samples) for p, samples in networks[name]["tflite"]["samples"].items()}
-        assert all(medians[precision] <= most * medians["onnx"] for precision in tuple(Precision))

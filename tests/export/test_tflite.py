@@ -72,17 +72,14 @@ def test_every_file_stands_with_its_manifest(files):
         said = json.loads(manifest_path(path).read_text())
         assert manifest_path(path).name == (f"{path.stem}.json" if precision == "onnx" else f"{path.name}.json")
         assert said["bytes"] == path.stat().st_size
-        assert Artifact(path).manifest.to_json() == {key: said[key] for key in Artifact(path).manifest.to_json()} | {
-            "targets": tuple(said["targets"]),
-            "states": {},
-        }
+        assert json.loads(json.dumps(Artifact(path).manifest.to_json())).items() <= said.items()
 
 
 def test_equal_to_keras_and_to_onnx(files):
     manifest = Artifact(files["float32"]).manifest
     assert manifest.details["parity"]["max_relative_error"] <= 1e-5
     assert set(manifest.details["parity"]) >= {"noise", "music"}
-    audio = sound(60_000, manifest.spectrogram.channels)
+    audio = sound(60_000, manifest.graph.spectrogram.channels)
     expected = open_separator(Artifact(files["onnx"]))(audio, 44100)
     for target, stem in open_separator(Artifact(files["float32"]))(audio, 44100).items():
         assert agreement(expected[target], stem) > 90
@@ -142,7 +139,7 @@ def test_loops_have_a_length(tmp_path):
         tmp_path / "run"
     )
     (path,) = export([tmp_path / "run"], tmp_path, ExportOptions(formats=["tflite"]))
-    assert Artifact(path).manifest.window_frames == LOOP_FRAMES
+    assert Artifact(path).manifest.graph.windows.frames == LOOP_FRAMES
     with pytest.raises(UsageError, match="--batch 3: as TFLite, these networks take one song at a time"):
         next(export([tmp_path / "run"], tmp_path / "other", ExportOptions(formats=["tflite"], batch=3)))
 

@@ -24,7 +24,9 @@ from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact, manifest_path
+from kerasep.inference.graphs import WaveformGraph
 from kerasep.inference.open import open_separator
+from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram, istft, stft
@@ -62,7 +64,7 @@ def run(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(run) -> Separator:
+def host(run) -> SpectrogramSeparator:
     """The spectrogram graph with its transform in NumPy."""
     (path,) = export([run], run.parent / "host")
     return open_separator(Artifact(path))
@@ -143,11 +145,11 @@ def test_a_filter_in_the_graph(tmp_path, form):
         next(export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=32)))
     (host,) = export([tmp_path / "run"], tmp_path / "host")
     (path,) = export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=320))
-    song = sound(Artifact(path).manifest.samples)
+    song = sound(Artifact(path).manifest.graph.segments.samples)
     stems = Artifact(path).runtime.run({"mixture": song.T[None]})
     for target, expected in open_separator(Artifact(host))(song, 44100).items():
         assert agreement(expected, stems[target][0].T) > 90
-    assert "stem" in json.loads(manifest_path(path).read_text())["usage"]["take"]
+    assert "stem" in json.loads(manifest_path(path).read_text())["usage"]["text"]["take"]
 
 
 def test_frames_that_begin_between_hops():
@@ -163,9 +165,9 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
     for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
         (path,) = export([run], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=frames, batch=batch))
         artifact = Artifact(path)
-        manifest = artifact.manifest
-        for hops in (manifest.samples // manifest.spectrogram.hop,) if frames else (9, 31, 40):
-            mixture = sound(batch * hops * manifest.spectrogram.hop, manifest.spectrogram.channels)
+        graph, hop = artifact.manifest.graph, host.graph.spectrogram.hop
+        for hops in (graph.segments.samples // hop,) if frames else (9, 31, 40):
+            mixture = sound(batch * hops * hop, graph.channels)
             songs = np.split(mixture, batch)
             stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
             for place, song in enumerate(songs):
@@ -177,12 +179,12 @@ def test_equal_on_real_music(run, host, tmp_path, clips):
     frames = 0 if run.parent.name.startswith(("conv", *LOOPS)) else 90
     (path,) = export([run], tmp_path, ExportOptions(graph="waveform", frames=frames))
     separator = open_separator(Artifact(path))
-    hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
+    graph, hop = separator.graph, host.graph.spectrogram.hop
     # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
-    hops = 2000 if host.manifest.context_exact else host.manifest.block_frames
+    hops = 2000 if graph.exact else host.graph.blocks.frames
     for song in songs(clips, "test")[:3]:
-        mixture = song.read("mixture", frames=separator.manifest.samples or hops * hop)
-        mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
+        mixture = song.read("mixture", frames=graph.segments.samples if graph.fixed else hops * hop)
+        mixture = mixture if graph.channels == 2 else mixture.mean(axis=1, keepdims=True)
         stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
         for target, expected in host(mixture, song.rate).items():
             assert agreement(expected, stems[target][0].T) > 80
@@ -195,20 +197,15 @@ def test_long_songs_in_segments(run, host, tmp_path, form):
     )
     separator = open_separator(Artifact(path))
     assert isinstance(separator, WaveformSeparator)
-    manifest = separator.manifest
-    hop = manifest.spectrogram.hop
-    samples = (2 * stride(manifest) + 3 * margin(manifest)) * hop
-    song = sound(samples, manifest.spectrogram.channels)
+    graph, hop, context = separator.graph, host.graph.spectrogram.hop, host.graph.blocks.context
+    segments = graph.segments
+    song = sound(2 * segments.stride + 3 * segments.margin, graph.channels)
     expected = host(song, 44100)
     found = separator(song, 44100)
-    inner = slice(
-        None, -(margin(manifest) + 32) * hop
-    )  # behind a fixed graph's last segment there is silence, not the song's end
+    inner = slice(None, -segments.margin - 32 * hop)  # behind a fixed graph's last segment there is silence, not the song's end
     for target in TARGETS:
         assert found[target].shape == song.shape
-        least = (
-            100 if manifest.context_exact and manifest.context_frames else 5
-        )  # windows of their own, or a memory without end
+        least = 100 if graph.exact and context else 5  # windows of their own, or a memory without end
         assert agreement(expected[target][inner], found[target][inner]) > least
     for length in (1, hop + 1, 5 * hop):
         assert found[TARGETS[0]][:length].shape == separator(song[:length], 44100)[TARGETS[0]].shape
@@ -247,7 +244,7 @@ def test_every_precision_is_verified_and_keeps_its_transform(files):
     )
     for path in files.values():
         manifest = Artifact(path).manifest
-        assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
+        assert isinstance(manifest.graph, WaveformGraph) and manifest.graph.batch == 1 and not manifest.graph.fixed
         assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
         form = path.suffix[1:]
         assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
@@ -263,8 +260,8 @@ def test_every_precision_is_verified_and_keeps_its_transform(files):
 def test_the_manifest_says_how_to_use_it(files):
     said = json.loads(files["conv-waveform.onnx"].with_suffix(".json").read_text())["usage"]
     assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
-    assert set(said) == {"inputs", "outputs", "feed", "frames", "segment", "take"}
-    assert "any number that 64 divides" in said["feed"]
+    assert set(said) == {"inputs", "outputs", "audio", "segment", "text"}
+    assert "any number that 64 divides" in said["text"]["feed"]
 
 
 def test_separate(files, tmp_path, capsys):
@@ -290,8 +287,8 @@ def test_separate(files, tmp_path, capsys):
 
 
 def test_a_spectrogram_separator_refuses(files):
-    with pytest.raises(UsageError, match="makes its stems inside the graph"):
-        open_separator(Artifact(files["conv-waveform.onnx"]))
+    with pytest.raises(UsageError, match="no spectrogram graph"):
+        SpectrogramSeparator(Artifact(files["conv-waveform.onnx"]))
 
 
 def test_too_short_for_its_context(runs, tmp_path):

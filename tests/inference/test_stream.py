@@ -24,7 +24,7 @@ from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import usage
-from kerasep.models import build, context
+from kerasep.models import build, receptive_field_of
 from kerasep.signal.stft import Analysis, Spectrogram, stft
 from kerasep.training.recipe import Recipe
 
@@ -85,7 +85,7 @@ def test_a_stream_is_the_whole_song(pair, samples):
 def test_the_manifest_says_how_far_it_looks_ahead(pair):
     _, step = pair
     network, options, ahead = NETWORKS[step.manifest.name]
-    assert step.manifest.look_ahead_frames == context(network, options).ahead == ahead
+    assert step.manifest.look_ahead_frames == receptive_field_of(network, options).look_ahead == ahead
     assert step.manifest.details["parity"]["max_relative_error"] <= 1e-5
     assert ("present" in step.runtime.inputs) == bool(ahead)
 

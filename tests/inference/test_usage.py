@@ -15,6 +15,7 @@ from kerasep import hub
 from kerasep.cli import main
 from kerasep.conversion.freeze import freeze
 from kerasep.conversion.trace import to_onnx
+from kerasep.conversion.write import save_onnx
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
@@ -39,12 +40,13 @@ import onnxruntime
 
 session = onnxruntime.InferenceSession("separator.onnx", providers=["CPUExecutionProvider"])
 usage = json.loads(session.get_modelmeta().custom_metadata_map["kerasep"])["usage"]
+text = usage.get("text", usage)  # files of version 1 of the format have the sentences alone
 signal = np.load("audio.npy")
 ((given, tensor),) = usage["inputs"].items()
 batch, window, bins, channels = tensor["shape"]
 
 # feed
-feed = usage["feed"]
+feed = text["feed"]
 if "the mean of all channels" in feed:
     signal = signal.mean(axis=1, keepdims=True)
 start, end, edges = re.search(r"Put (\d+) samples before the signal and (\d+) after it: (.*?)\. Frame", feed).groups()
@@ -80,8 +82,8 @@ def estimates(windows):
 
 # frames
 if window == "frames":
-    least = re.search(r"At least (\d+): fill up with zeros after the last", usage["frames"])
-    context = int(re.search(r"(\d+) frames to either side", usage["frames"])[1])
+    least = re.search(r"At least (\d+): fill up with zeros after the last", text["frames"])
+    context = int(re.search(r"(\d+) frames to either side", text["frames"])[1])
     least, block, whole = int(least[1]) if least else 1, 170, {name: [] for name in names}
     for first in range(0, frames, block):
         begin, stop = max(0, first - context), min(frames, first + block + context)
@@ -91,14 +93,14 @@ if window == "frames":
             whole[name].append(output[0, first - begin : min(frames, first + block) - begin])
     whole = {name: np.concatenate(parts) for name, parts in whole.items()}
 else:
-    size, step = map(int, re.search(r"Exactly (\d+) frames: cut .* windows (\d+) frames apart", usage["frames"]).groups())
+    size, step = map(int, re.search(r"Exactly (\d+) frames: cut .* windows (\d+) frames apart", text["frames"]).groups())
     assert size == window
     firsts = [0]
     while firsts[-1] + size < frames:
         firsts.append(firsts[-1] + step)
     filled = np.concatenate([magnitudes, np.zeros((firsts[-1] + size - frames, bins, channels), np.float32)])
-    margin = re.search(r"drop the first and last (\d+) estimates, but keep those of the song's own ends", usage["frames"])
-    overlap = re.search(r"over the (\d+) frames that a window shares with what is there", usage["frames"])
+    margin = re.search(r"drop the first and last (\d+) estimates, but keep those of the song's own ends", text["frames"])
+    overlap = re.search(r"over the (\d+) frames that a window shares with what is there", text["frames"])
     whole = {}
     for name, outputs in estimates(np.stack([filled[first : first + size] for first in firsts])).items():
         result = whole[name] = np.zeros_like(filled)
@@ -118,7 +120,7 @@ else:
         whole[name] = result[:frames]
 
 # take
-take = usage["take"]
+take = text["take"]
 ratio = re.search(r"its estimate(?: \*\* ([\d.]+))? over the sum of all targets'(?: \*\* \1)? \((\S+) where that is 0\)", take)
 if ratio:
     power = float(ratio[1] or 1)
@@ -191,13 +193,13 @@ def artifact(request, tmp_path_factory) -> Artifact:
         return hub.load(request.param)
     if request.param == "fixed":
         from export.options import ExportOptions
-from export.pipeline import export
+        from export.pipeline import export
 
         root = request.getfixturevalue("hq_root")
         (path,) = export([make("thesis", folder)], folder / "out", ExportOptions(frames=100, batch=3, root=root))
         return Artifact(path)
     frozen = freeze([make(request.param, folder)], request.param)
-    save(to_onnx(frozen.lean, frozen.manifest.spectrogram), frozen.manifest, folder / "made.onnx")
+    save_onnx(to_onnx(frozen.lean, frozen.spectrogram), frozen.manifest, folder / "made.onnx")
     return Artifact(folder / "made.onnx")
 
 
@@ -213,15 +215,16 @@ def as_a_reader(path: Path, audio: np.ndarray, targets: tuple[str, ...], folder:
 @pytest.mark.parametrize("length", ["a second or more", "a few frames"])
 def test_a_reader_gets_the_same_stems(artifact, mixture, tmp_path, length):
     manifest = artifact.manifest
-    spectrogram = manifest.spectrogram
+    spectrogram = manifest.graph.spectrogram
+    margin = manifest.graph.windows.margin if manifest.graph.windows else 0
     samples = spectrogram.fft + 300 if length == "a few frames" else 3 * 44100 if spectrogram.fft == 4096 else 40_000
     audio = mixture[30_000:][:samples, : spectrogram.channels]
     if length != "a few frames":  # silence too, where gains are nothing over nothing
         audio = np.concatenate([np.zeros((3000, audio.shape[1]), np.float32), audio])
     stems = as_a_reader(artifact.path, audio, manifest.targets, tmp_path)
     # Frames that so many filled-up ones follow as the network reaches depend on their number, which is another in blocks.
-    end = manifest.margin_frames * spectrogram.hop + spectrogram.fft if manifest.margin_frames else 0
-    least = 100 if manifest.context_exact else 60  # an LSTM remembers more than the context that it is given
+    end = margin * spectrogram.hop + spectrogram.fft if margin else 0
+    least = 100 if manifest.graph.blocks.exact else 60  # an LSTM remembers more than the context that it is given
     for target, stem in open_separator(artifact, wiener=0)(audio, spectrogram.rate).items():
         assert stem.shape == stems[target].shape and np.abs(stem).max() > 1e-4
         kept = slice(0, max(len(stem) - end, 0))
@@ -235,15 +238,31 @@ def test_names_and_shapes_are_the_graphs(artifact, capsys):
         assert {tensor.name: (tensor.type, tensor.shape) for tensor in tensors} == {
             name: (f"tensor({tensor['type'].removesuffix('32')})", tensor["shape"]) for name, tensor in known.items()
         }
-    assert json.loads(session.get_modelmeta().custom_metadata_map[KEY])["usage"] == said
+    embedded = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+    assert embedded["format"] == 1 or embedded["usage"] == said  # the bundled files are of version 1
     assert main(["info", str(artifact.path)]) == 0
     assert json.loads(capsys.readouterr().out)["usage"] == said
     beside = artifact.path.with_suffix(".json")
-    assert not beside.exists() or json.loads(beside.read_text())["usage"] == said
+    assert embedded["format"] == 1 or not beside.exists() or json.loads(beside.read_text())["usage"] == said
 
 
 def test_what_it_cannot_say_it_names():
     """A Wiener filter takes more than a sentence, so a reader is told that there is one, or nothing at all."""
     manifest = hub.load("conv").manifest
-    assert "2 iteration(s) of a Wiener filter" in usage(replace(manifest, wiener=2))["take"]
-    assert "Wiener" not in usage(replace(manifest, wiener=0))["take"]
+
+    def take(wiener: int) -> str:
+        masking = replace(manifest.graph.masking, wiener=wiener)
+        return usage(replace(manifest, graph=replace(manifest.graph, masking=masking)))["text"]["take"]
+
+    assert "2 iteration(s) of a Wiener filter" in take(2)
+    assert "Wiener" not in take(0)
+
+
+def test_the_words_are_made_of_the_values(artifact):
+    """Every number that a program reads stands in the explanation, too."""
+    said = usage(artifact.manifest)
+    words = " ".join(said["text"].values())
+    numbers = [said["transform"][name] for name in ("rate", "fft", "hop", "before", "after")]
+    numbers += [value for name, value in said["frames"].items() if name in ("window", "stride", "context", "margin") and value]
+    for number in numbers:
+        assert str(number) in words
