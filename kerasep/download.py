@@ -1,201 +1,146 @@
-"""Files of others, into the cache: resumed where they broke off, checked, and once however many processes ask."""
+"""Published files, downloaded into the cache by pooch: checked, once for all processes, resumed where a connection broke."""
 
-import hashlib
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import pooch
+import requests
 from filelock import FileLock
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 from kerasep.errors import KerasepError
 
 TIMEOUT = 30.0  # seconds without a byte
-CHUNK = 1 << 20  # bytes, the most that is read at once
-LIMIT = 2 << 30  # bytes, more than any file that is asked for
-RETRIES = 5  # in a row, each of which must bring the file further
+CHUNK = 1 << 14  # bytes read at once, and the most that a broken connection loses
+LIMIT = 2 << 30  # bytes, more than any published file has
+RETRIES = 5  # after broken connections, as long as each brings the file further
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-DIGEST = re.compile(r"sha256:[0-9a-f]{8,64}|sha512:[0-9a-f]{128}")
-CONTENT_RANGE = re.compile(r"bytes (\d{1,15})-\d{1,15}/(\d{1,15})")
+DIGEST = re.compile(r"sha256:[0-9a-f]{8}|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", re.IGNORECASE)
 
 
 def fetch(url: str, path: Path, digest: str) -> Path:
-    """Download `url` to `path`, unless it is there already: it was checked when it was written, and is taken as it is.
+    """Download `url` to `path`, unless the file is already there.
 
-    What has come stays in `path` + ".part" if the connection breaks or the user interrupts; the next call goes on from there.
+    An incomplete download stays in `path` + ".part", where the next call resumes it; `path` is always complete and checked.
 
     Args:
-        url: https, or http from this machine itself.
-        path: the file, whose folder is made.
-        digest: "sha256:" or "sha512:" and hexadecimal digits; of a sha256, the first eight are enough.
+        url: https, or http from this machine; the same goes for redirects.
+        path: the file; its folder is created.
+        digest: "sha256:" or "sha512:" and all hexadecimal digits; or "sha256:" and the first eight, as torch.hub has them.
 
     Returns:
         `path`.
 
     Raises:
-        KerasepError: the file cannot be had, is not the published one, or cannot be written.
+        KerasepError: the download fails, its digest is wrong, or the folder cannot be written to.
+
+    Example:
+        fetch("https://example.org/bass-2ca1ce51.pth", cache() / "bass-2ca1ce51.pth", "sha256:2ca1ce51")
     """
-    if not _is_safe(url):
-        raise KerasepError(f"{url}: not downloaded, as it is not https: nobody could tell who sends it")
-    if not DIGEST.fullmatch(digest.lower()):
-        raise KerasepError(f"{digest}: no digest: give sha256: and 8 to 64 hexadecimal digits, or sha512: and 128")
-    if path.exists():
-        return path
-    part, lock = (path.with_name(path.name + suffix) for suffix in (".part", ".lock"))
+    _check_url(url)
+    if not DIGEST.fullmatch(digest):
+        raise KerasepError(f"{digest!r} is not a digest: give sha256: and 8 or 64 hexadecimal digits, or sha512: and 128")
+    algorithm, _, digits = digest.partition(":")
+    prefix = digits.lower() if len(digits) == 8 else ""  # pooch compares whole digests only
+    part = path.with_name(f"{path.name}.part")
+    downloader: Any = partial(_download, part=part, prefix=prefix)
+    pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
-            if not path.exists():  # it may have come while we waited
-                _fill(url, part, digest.lower(), path)
-        # With `path` in place the lock guards nothing: whoever still waits for it, or makes it anew, finds `path` and is done.
-        # After a failure it stays: of two that want it, one could hold the removed file, one its successor, and both write.
-        with suppress(OSError):  # Windows: another has it open, and removes it in turn
-            lock.unlink()
+        with FileLock(path.with_name(f"{path.name}.lock")):
+            pooch.retrieve(url, None if prefix else digest, path.name, path.parent, downloader=downloader)
+    except requests.RequestException as error:  # an OSError and at times a ValueError too, so it comes first
+        size, reason = _size(part), _reason(error)
+        if size:
+            raise KerasepError(f"{url}: broke off after {size:,} bytes ({reason}): run it again to resume") from error
+        raise KerasepError(f"{url}: cannot be downloaded ({reason}): check the connection and try again") from error
+    except ValueError as error:  # pooch's, or that of `_download`
+        raise KerasepError(f"{url}: its {algorithm} is not the published one: try again, or report it") from error
     except OSError as error:
-        remedy = "set XDG_CACHE_HOME to a folder of your own with room"
+        with suppress(OSError):
+            part.unlink()  # a full disk needs the room
+        remedy = "set XDG_CACHE_HOME to a writable folder with enough room"
         raise KerasepError(f"{path.parent}: cannot be written ({_reason(error)}): {remedy}") from error
     return path
 
 
-def _fill(url: str, part: Path, digest: str, path: Path) -> None:
-    """Load, check and rename `part`."""
-    try:
-        for _ in range(2):
-            resumed = _download(url, part)
-            if _matches(part, digest):
-                part.replace(path)
-                return
-            part.unlink()
-            if not resumed:  # else the beginning may have been of another version of the file: all of it once more
-                break
-    except OSError:  # the disk's, as the network's are `_Broken`: a full one gets its room back
-        with suppress(OSError):
-            part.unlink()
-        raise
-    name = digest.partition(":")[0]
-    raise KerasepError(f"{url}: its {name} is not the published one: try again, and if it stays so, do not use it")
+def _download(url: str, output: str, _: Any, part: Path, prefix: str) -> None:
+    """A downloader for pooch, which then checks the digest of `output` and renames it: resumes `part` until it is complete.
 
-
-def _download(url: str, part: Path) -> bool:
-    """Load what `part` lacks, in as many tries as bring it further. Tells whether it began with what was there before."""
-    retries = 0
-    while True:
+    Raises ValueError, as pooch does, where the sha256 does not start with `prefix`.
+    """
+    for retry in range(RETRIES + 1):
         before = _size(part)
         try:
+            _append(url, part)
+            break
+        except requests.RequestException:
+            if retry == RETRIES or _size(part) <= before:
+                raise
+    part.replace(output)
+    if not pooch.file_hash(output).startswith(prefix):
+        raise ValueError(f"sha256 does not start with {prefix}")
+
+
+def _append(url: str, part: Path) -> None:
+    """Request what `part` lacks, once, and append what comes."""
+    start = _size(part)
+    headers = {"User-Agent": "kerasep", "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with requests.Session() as session:
+        session.mount("http://", _LoopbackAdapter())
+        try:
+            response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+        except ValueError as error:  # requests lets it through where a redirect's address is malformed
+            raise requests.exceptions.InvalidURL from error
+        if response.status_code == 416 and start:  # nothing comes after `part`: it may be longer than the file
+            part.unlink()
             return _append(url, part)
-        except _Broken as error:
-            size = _size(part)
-            if size <= before or retries == RETRIES:
-                far = f"broke off after {size:,} bytes ({error}): the same call goes on from there"
-                raise KerasepError(f"{url}: {far if size else f'cannot be downloaded ({error})'}") from error
-            retries += 1
+        if response.status_code not in (200, 206):
+            raise KerasepError(f"{url}: cannot be downloaded (HTTP {response.status_code}): try later, or report the address")
+        if response.status_code == 200:  # the server sends the whole file again
+            start = 0
+        total = start + int(response.headers.get("Content-Length", 0))
+        if total <= LIMIT:
+            bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, disable=None, leave=False)
+            with bar, part.open("ab" if start else "wb") as file:
+                for block in response.iter_content(CHUNK):
+                    bar.update(file.write(block))
+                    if file.tell() > LIMIT:
+                        break
+        if max(total, _size(part)) > LIMIT:
+            part.unlink(missing_ok=True)
+            raise KerasepError(f"{url}: not downloaded, as it is larger than {LIMIT:,} bytes")
 
 
-def _append(url: str, part: Path) -> bool:
-    """One try of `_download`."""
-    response, start, total = _ask(url, _size(part))
-    size, end = start, LIMIT + 1 if total is None else total  # bytes; what comes after an announced end is not read
-    bar = tqdm(desc=part.stem, initial=start, total=total, unit="B", unit_scale=True, disable=None, leave=False)
-    with response, bar, part.open("ab" if start else "wb") as file:
-        while size < end and (block := _read(response, min(CHUNK, end - size))):
-            size += file.write(block)
-            bar.update(len(block))
-        file.flush()
-        os.fsync(file.fileno())  # a name in place stands for checked bytes, even after a power cut
-    if size > LIMIT:
-        part.unlink()
-        raise KerasepError(f"{url}: not downloaded, as it does not end after {LIMIT:,} bytes")
-    if total is not None and size < total:
-        raise _Broken(f"{total:,} were announced")
-    return start > 0
+class _LoopbackAdapter(HTTPAdapter):
+    """Sends http requests to this machine alone, those that follow a redirect included."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        _check_url(request.url or "")
+        return super().send(request, *args, **kwargs)
 
 
-def _ask(url: str, start: int) -> tuple[Any, int, int | None]:
-    """The answer, the byte that it begins with (`start`, or 0 where it cannot), and the announced size of the file."""
-    headers = {"User-Agent": "kerasep"} | ({"Range": f"bytes={start}-"} if start else {})
-    request = Request(url, headers=headers)  # noqa: S310 - `fetch` has checked the scheme, `_Redirects` those of redirects
-    try:
-        with _network():
-            response = build_opener(_Redirects).open(request, timeout=TIMEOUT)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and start:  # there is no such byte
-            return _ask(url, 0)
-        reason = f"HTTP {error.code}" + (", a redirect that is not followed" if error.code // 100 == 3 else "")
-        raise KerasepError(f"{url}: cannot be downloaded ({reason})") from error
-    span = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "")) if response.status == 206 else None
-    if response.status != 200 and not (span and start and int(span[1]) == start):
-        response.close()
-        if start:
-            return _ask(url, 0)
-        raise KerasepError(f"{url}: cannot be downloaded (HTTP {response.status}, unasked)")
-    total = int(span[2]) if span else response.length
-    if total is not None and total > LIMIT:
-        response.close()
-        raise KerasepError(f"{url}: not downloaded: {total:,} bytes are announced, and {LIMIT:,} the most that is taken")
-    return response, start if span else 0, total
-
-
-def _read(response: Any, size: int) -> bytes:
-    """What has come, at most `size` bytes; nothing at the end."""
-    with _network():
-        return response.read1(size)
-
-
-class _Broken(Exception):
-    """The connection failed: what has come is good."""
-
-
-@contextmanager
-def _network() -> Iterator[None]:
-    """Tells the network's errors from the disk's, as both are OSError."""
-    try:
-        yield
-    except HTTPError:  # an answer
-        raise
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: redirected to what is no URL
-        raise _Broken(_reason(error)) from error
-
-
-class _Redirects(HTTPRedirectHandler):
-    """Follows to where `fetch` would go itself; elsewhere, the redirect is an HTTPError."""
-
-    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        return super().redirect_request(req, fp, code, msg, headers, newurl) if _is_safe(newurl) else None
-
-    def http_error_302(self, req: Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        fp.close()  # urllib would read its body into memory, however long it is, or leave it open where there is no URL
-        return super().http_error_302(req, fp, code, msg, headers)
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-
-def _is_safe(url: str) -> bool:
-    with suppress(ValueError):  # no URL
+def _check_url(url: str) -> None:
+    with suppress(ValueError):  # not a URL
         parts = urlsplit(url)
-        return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
-    return False
-
-
-def _matches(part: Path, digest: str) -> bool:
-    name, _, digits = digest.partition(":")
-    with part.open("rb") as file:
-        return hashlib.file_digest(file, name).hexdigest().startswith(digits)
+        if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+            return
+    raise KerasepError(f"{url}: not downloaded, as it is not https: anyone could have sent it")
 
 
 def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _reason(error: Exception) -> str:
-    """In one line, and without what a server wrote: only errors of the system have a text that is shown."""
-    cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
-    text = (cause.strerror or str(cause)) if isinstance(cause, OSError) else f"no proper answer: {type(cause).__name__}"
-    return " ".join(text.split())
+def _reason(error: BaseException) -> str:
+    """The innermost cause in one line. Only the system's errors show their text: that of others may come from the server."""
+    while error.__context__:
+        error = error.__context__
+    if not isinstance(error, OSError) or isinstance(error, requests.RequestException):
+        return f"no valid answer: {type(error).__name__}"
+    return " ".join((error.strerror or str(error)).split())

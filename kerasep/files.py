@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and where to keep those that can be had again."""
+"""Files written whole or not at all, and the cache folder."""
 
 import json
 import os
@@ -10,13 +10,19 @@ from typing import Any
 
 from kerasep.errors import KerasepError
 
+REMEDY = "choose another folder"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes `path`'s place when the block ends well, and is removed when not.
+    """Yield a temporary path in the folder of `path`; it becomes `path` if the block succeeds, and is removed if not.
 
     Raises:
         KerasepError: the folder cannot be written to.
+
+    Example:
+        with replacing(Path("notes.txt")) as partial:
+            partial.write_text("whole")
     """
     partial = path.with_name(f".partial-{os.getpid()}.{path.name}")
     try:
@@ -27,37 +33,17 @@ def replacing(path: Path) -> Iterator[Path]:
         finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise KerasepError(f"{path}: cannot be written ({error.strerror or error}): choose another folder") from error
+        raise KerasepError(f"{path}: cannot be written ({error.strerror or error}): {REMEDY}") from error
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, indented."""
+    """Write JSON, indented. Raises KerasepError if the folder cannot be written to."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def measured_so_far(path: Path, head: dict[str, Any]) -> dict[str, Any]:
-    """What a file of measurements holds, to be added to; `head`, which has "versions", if there is none.
-
-    Raises:
-        KerasepError: it was measured with other versions.
-    """
-    if not path.exists():
-        return head
-    found: dict[str, Any] = json.loads(path.read_text())
-    if found["versions"] != head["versions"]:
-        raise KerasepError(f"{path}: measured with other versions of packages: name another file")
-    return found
-
-
-def replaced(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Measurements with one more, which takes the place of what was measured of the same name and format before."""
-    same = (row["name"], row["format"])
-    return [other for other in rows if (other["name"], other["format"]) != same] + [row]
-
-
 def check_writable(folder: Path) -> None:
-    """Make a folder, and see that it takes files: before minutes of work, not after.
+    """Make a folder if needed and check that it takes files, before minutes of work rather than after.
 
     Raises:
         KerasepError: it does not.
@@ -67,9 +53,9 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another folder") from error
+        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): {REMEDY}") from error
 
 
 def cache() -> Path:
-    """The folder for all that can be fetched or computed again. It need not exist."""
+    """The folder for what can be downloaded or computed again, in XDG_CACHE_HOME or ~/.cache. It may not exist yet."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasep"

@@ -19,12 +19,13 @@ import numpy as np
 
 from export.clips import magnitudes, to_verify
 from export.measure.browser import compare
+from export.measure.results import load_or_start
 from export.measure.timing import in_turns, surroundings
 from export.options import ExportOptions, Format, Precision
 from export.pipeline import export
 from export.verify import operators
 from kerasep.errors import UsageError, reporting
-from kerasep.files import measured_so_far, write_json
+from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import SpectrogramGraph
 
@@ -35,7 +36,7 @@ MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_acti
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
     """Export all networks and add measurements of each file, and of the machine at that time, to `output`."""
-    result = measured_so_far(output, {**surroundings(), "networks": {}})
+    result = load_or_start(output, {**surroundings(), "networks": {}})
     for name, runs in networks.items():
         onnx, tflite = (_exported(runs, artifacts, name, form, root) for form in Format)
         files = {p: {**_file(file), "web": compare(file, _music(_graph(file), 100), web)} for p, file in onnx.items()}

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from export.measure.results import load_or_start, replace_row
 from export.measure.timing import in_turns, surroundings
 from export.waveform.factored import Plan
 from kerasep.datasets import demo
 from kerasep.errors import UsageError, reporting
-from kerasep.files import measured_so_far, replaced, write_json
+from kerasep.files import write_json
 from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import INPUT, WaveformGraph
@@ -27,9 +28,9 @@ SECONDS = 10  # at a time, of a graph that takes any number of samples
 
 def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
     """Separate the same music both ways, in turns, with each (spectrogram graph, waveform graph), and add all times."""
-    result = measured_so_far(output, {**surroundings(), "graphs": []})
+    result = load_or_start(output, {**surroundings(), "graphs": []})
     for host, waveform in pairs:
-        result["graphs"] = replaced(result["graphs"], _graph(host, waveform))
+        result["graphs"] = replace_row(result["graphs"], _graph(host, waveform))
         write_json(output, result)
 
 

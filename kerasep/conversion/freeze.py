@@ -127,7 +127,7 @@ def freeze_step(runs: Sequence[Path], name: str, licence: str | None = None) -> 
     lean = []
     for (recipe, network), run in zip(loaded.pairs, runs, strict=True):
         try:
-            lean.append(stepped(recipe.network, loaded.spectrogram, network))
+            lean.append(stepped(recipe.network, loaded.spectrogram, recipe.options, network))
         except ValueError as error:
             raise KerasepError(f"{run}: {error}") from error
     ahead = [field.look_ahead for field in loaded.fields]

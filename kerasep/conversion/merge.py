@@ -10,10 +10,13 @@ from kerasep.conversion.graph import ordered
 
 
 def merged(graphs: Sequence[GraphProto]) -> GraphProto:
-    """Graphs side by side, inputs of one name shared, as one in which nothing equal is stored or computed twice."""
+    """Graphs side by side as one in which nothing equal is stored or computed twice.
+
+    Inputs of the same name are shared. So are outputs of the same name, which must be equal: a state of the shared input.
+    """
     constants: dict[bytes, TensorProto] = {}
     produced: dict[bytes, Sequence[str]] = {}
-    outputs = [output for graph in graphs for output in graph.output]
+    outputs = list({output.name: output for graph in graphs for output in graph.output}.values())
     kept = {output.name for output in outputs}
     nodes = []
     for graph in graphs:

@@ -1,1 +1,1 @@
-"""Other people's checkpoints as runs of these networks: to train on, to pack, to export."""
+"""Checkpoints of other projects become runs of these networks: to train further, to pack, to export."""

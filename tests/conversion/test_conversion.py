@@ -7,11 +7,13 @@ import numpy as np
 import onnx
 import pytest
 
-from kerasep.conversion import convert as conversion
+from kerasep.conversion import pack as packing
+from kerasep.conversion import verify
 from kerasep.conversion.pack import pack
+from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 
 def refused(runs, output, match: str, error=KerasepError) -> None:
@@ -86,14 +88,14 @@ def test_a_graph_that_differs_is_not_written(runs, tmp_path, monkeypatch):
             model.set_weights([weight * 1.001 for weight in model.get_weights()])
         return honest(networks, spectrogram)
 
-    honest = conversion.to_onnx
-    monkeypatch.setattr(conversion, "to_onnx", wrong)
+    honest = packing.to_onnx
+    monkeypatch.setattr(packing, "to_onnx", wrong)
     refused([runs["vocals"]], tmp_path / "x.onnx", "differs from Keras")
 
 
 def test_an_earlier_artifact_survives_a_refusal(copied, runs, monkeypatch):
     before = copied.read_bytes()
-    monkeypatch.setattr(conversion, "TOLERANCE", -1.0)
+    monkeypatch.setattr(verify, "TOLERANCE", -1.0)
     with pytest.raises(KerasepError, match="differs"):
         pack([runs["vocals"]], copied, licence="tests")
     assert copied.read_bytes() == before
@@ -115,7 +117,7 @@ def test_the_thesis_network_needs_its_fifteen_frames(tmp_path):
     spectrogram = Spectrogram(fft=256, hop=64)
     model = build("conv", spectrogram, {"vertical": 4, "horizontal": 3, "hidden": 5}, ("bass",))
     path = tmp_path / "valid.onnx"
-    onnx.save(conversion.to_onnx([model], spectrogram), path)
+    onnx.save(to_onnx([model], spectrogram), path)
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

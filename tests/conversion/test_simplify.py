@@ -17,7 +17,7 @@ from kerasep.conversion.resize import BATCHES, FRAMES, resizable
 from kerasep.conversion.simplify import simplified
 from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError
-from kerasep.models import build, context, folded
+from kerasep.models import build, folded, receptive_field_of, stepped
 from kerasep.signal.stft import Spectrogram
 
 STEREO = Spectrogram(fft=256, hop=64)
@@ -137,7 +137,7 @@ def run(model: ModelProto | GraphProto, mixture: np.ndarray) -> dict[str, np.nda
 @pytest.mark.parametrize(("name", "frames", "batch"), GRAPHS)
 def test_equal_to_keras(name, frames, batch):
     case, graph = CASES[name], exported(name, frames, batch)
-    needed = context(case.network, case.options)
+    needed = receptive_field_of(case.network, case.options)
     fixed = needed.window or frames
     for value in (*graph.graph.input, *graph.graph.output):
         sizes = [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim]
@@ -236,11 +236,26 @@ def test_two_runs_of_a_network_in_one_file(name):
     case = CASES[name]
     networks = [trained(case, ("vocals", "drums"), 2), trained(case, ("bass", "other"), 3)]
     graph = to_onnx([folded(case.network, case.spectrogram, model) for model in networks], case.spectrogram)
-    noise = mixture(name, context(case.network, case.options).window or 40)
+    noise = mixture(name, receptive_field_of(case.network, case.options).window or 40)
     outputs = run(graph, noise)
     for model in networks:
         for target, keras_has in model(noise, training=False).items():
             close(outputs[target], np.asarray(keras_has))
+
+
+def test_step_graphs_of_two_runs_share_the_mixture_that_waits():
+    options = SMALL | {"padding": "same"}
+    steps = [stepped("conv", STEREO, options, build("conv", STEREO, options, (target,))) for target in TARGETS]
+    model = to_onnx(steps, STEREO)
+    for names in ([value.name for value in model.graph.input], [value.name for value in model.graph.output]):
+        assert len(set(names)) == len(names)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    feeds = {given.name: values(*given.shape) for given in session.get_inputs()}
+    outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, feeds), strict=True))
+    assert np.array_equal(outputs["waiting_next"], np.concatenate([feeds["waiting"], feeds["mixture"]], axis=1)[:, 1:])
+    for step in steps:
+        for name, keras_has in step({name: feeds[name] for name in step.input}).items():
+            close(outputs[name], np.asarray(keras_has))
 
 
 # Graphs made by hand, of any sizes; those that are to take any size are made at two.

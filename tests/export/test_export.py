@@ -40,7 +40,7 @@ from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.training.recipe import Augment, Recipe
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")

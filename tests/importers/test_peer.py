@@ -1,4 +1,4 @@
-"""The original beside ours, live: PyTorch's Open-Unmix at full size, its files, its separator, on half a minute of music."""
+"""Live comparison with PyTorch's Open-Unmix at full size: its files and its separator, on half a minute of music."""
 
 import sys
 import types
@@ -14,14 +14,14 @@ from kerasep.inference.open import open_separator
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 torch = pytest.importorskip("torch")
-sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it for files, which are not read here
+sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # openunmix imports it to read files; not needed here
 umx = pytest.importorskip("openunmix.model")
 TARGETS = ("vocals", "drums")
 
 
 @pytest.fixture(scope="module")
 def originals():
-    """Two full-size networks with made-up weights, whose masks are neither all nor nothing."""
+    """Two full-size networks with random weights whose masks are neither all ones nor all zeros."""
     torch.manual_seed(0)
     networks = {}
     for target in TARGETS:
@@ -60,7 +60,7 @@ def test_whole_path_is_open_unmixs(originals, artifact, iterations, residual):
 
 
 def test_speech_enhancement_is_open_unmixs(tmp_path):
-    """umxse: 16 kHz, mono, a hop of half a window. Its last frames see another end of the signal (`Spectrogram.end`)."""
+    """umxse: 16 kHz, mono, hop of half a window. The last second is left out: frames there see another end of the signal."""
     torch.manual_seed(1)
     networks = {}
     for target in ("speech", "noise"):

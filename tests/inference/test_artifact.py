@@ -43,8 +43,8 @@ def test_manifest_beside_is_the_one_inside(packed):
     manifest = Artifact(packed).manifest
     assert Manifest.from_json(beside) == manifest
     assert beside["bytes"] == packed.stat().st_size
-    assert manifest.context_frames == 14
-    assert manifest.minimum_frames == 1
+    assert manifest.graph.blocks.context == 14
+    assert manifest.graph.blocks.minimum == 1
 
 
 def test_without_a_manifest_beside_it(copied):
@@ -78,22 +78,23 @@ def test_other_peoples_onnx(tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.pop("spectrogram"), "manifest cannot be used"),
+        (lambda m: m.pop("graph"), "manifest cannot be used"),
+        (lambda m: m["graph"].update(kind="magic"), "unknown kind of graph 'magic': choose from spectrogram, step, waveform"),
         (lambda m: m.update(format=99), "format 99"),
         (lambda m: m.update(targets=["../../vocals", "drums"]), "plain names"),
         (lambda m: m.update(targets=[]), "plain names"),
-        (lambda m: m.update(mask="magic"), "unknown mask"),
-        (lambda m: m.update(block_frames=100), "multiple of 300"),
-        (lambda m: m.update(block_frames="300"), "block_frames"),
-        (lambda m: m.update(context_frames=-1), "context_frames"),
-        (lambda m: m.update(exponent="1"), "exponent"),
-        (lambda m: m["spectrogram"].update(hop=3), "hop"),
-        (lambda m: m["spectrogram"].update(hop=256), "hop"),
-        (lambda m: m.update(window_frames=30, step_frames=7), "step_frames"),
-        (lambda m: m.update(filter_frames=0), "filter_frames"),
-        (lambda m: m.update(unclaimed="lost"), "unclaimed"),
-        (lambda m: m["spectrogram"].update(colour="red"), "colour"),
-        (lambda m: m["spectrogram"].update(fft=512), "does not describe its graph"),
+        (lambda m: m["graph"]["masking"].update(mask="magic"), "unknown mask"),
+        (lambda m: m["graph"]["blocks"].update(frames=100), "multiple of 300"),
+        (lambda m: m["graph"]["blocks"].update(frames="300"), "frames must be an integer"),
+        (lambda m: m["graph"]["blocks"].update(context=-1), "context must be"),
+        (lambda m: m["graph"]["masking"].update(exponent="1"), "exponent"),
+        (lambda m: m["graph"]["spectrogram"].update(hop=3), "hop"),
+        (lambda m: m["graph"]["spectrogram"].update(hop=256), "hop"),
+        (lambda m: m["graph"].update(windows={"frames": 30, "stride": 7}), "windows.stride must divide"),
+        (lambda m: m["graph"]["masking"].update(filter_frames=0), "filter_frames"),
+        (lambda m: m["graph"]["masking"].update(unclaimed="lost"), "unclaimed"),
+        (lambda m: m["graph"]["spectrogram"].update(colour="red"), "colour"),
+        (lambda m: m["graph"]["spectrogram"].update(fft=512), "does not describe its graph"),
         (lambda m: m.update(targets=["vocals", "bass"]), "does not describe its graph"),
     ],
 )

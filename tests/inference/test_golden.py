@@ -26,13 +26,13 @@ def test_open_unmix_is_pytorchs(case):
     state, given = golden("openunmix", f"{case}/state/"), golden("openunmix", f"{case}/")
     state = {name: values.astype(np.float32) for name, values in state.items()}
     sizes = openunmix.sizes_of(state, Path("golden.pth"))
-    spectrogram = Spectrogram(fft=2 * (sizes["bins"] - 1), hop=(sizes["bins"] - 1) // 2, channels=sizes["channels"])
+    spectrogram = Spectrogram(fft=2 * (sizes.bins - 1), hop=(sizes.bins - 1) // 2, channels=sizes.channels)
     model = build("openunmix", spectrogram, openunmix.options_of(sizes, spectrogram), ("vocals",))
     openunmix.check(state, sizes, Path("golden.pth"))
     openunmix.assign(model.get_layer("vocals"), state, sizes)
     same(model(given["input"])["vocals"], given["output"])
     configured = json.loads(str(given["config"]))
-    assert sizes["bidirectional"] is not configured.get("unidirectional", False)
+    assert sizes.bidirectional is not configured.get("unidirectional", False)
 
 
 @pytest.mark.parametrize(("case", "targets"), [("2stems", 1), ("4stems", 1), ("5stems", 5)])

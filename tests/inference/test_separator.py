@@ -26,7 +26,7 @@ def noise(samples: int, channels: int = 2) -> np.ndarray:
 
 def unblocked(artifact: Artifact, audio: np.ndarray, iterations: int) -> dict[str, np.ndarray]:
     """The same in one piece: one transform, one run of the network, the filter on its grid, one inverse."""
-    spectrogram = artifact.manifest.spectrogram
+    spectrogram = artifact.manifest.graph.spectrogram
     spectrum = stft(audio, spectrogram)
     stems = wiener(ratio_gains(artifact.estimate(np.abs(spectrum))), spectrum, iterations)
     return {t: istft(stem, spectrogram, len(audio)) for t, stem in stems.items()}
@@ -101,7 +101,7 @@ def test_some_targets_are_the_same_as_in_all(artifact, mixture):
         ({"mask": "hard"}, "unknown mask 'hard'"),
         ({"exponent": 0}, "exponent"),
         ({"exponent": float("nan")}, "exponent"),
-        ({"wiener": -1}, "iterations"),
+        ({"wiener": -1}, "wiener must be an integer of at least 0"),
     ],
 )
 def test_wrong_choices(artifact, choice, match):

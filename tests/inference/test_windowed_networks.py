@@ -41,12 +41,12 @@ def artifact(request, hq_root, tmp_path_factory) -> Artifact:
 @pytest.mark.parametrize("mask", ["none", "ratio"])
 def test_blocks_leave_no_trace(artifact, samples, mask):
     manifest = artifact.manifest
-    spectrogram = manifest.spectrogram
+    spectrogram = manifest.graph.spectrogram
     audio = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, spectrogram.channels)).astype(np.float32)
     spectrum = stft(audio, spectrogram)
     estimates = artifact.estimate(np.abs(spectrum))
     gains = ratio_gains(estimates) if mask == "ratio" else magnitude_gains(estimates, np.abs(spectrum))
-    expected = wiener(gains, spectrum, 1, manifest.filter_frames)
+    expected = wiener(gains, spectrum, 1, manifest.graph.masking.filter_frames)
     for target, stem in open_separator(artifact, mask=mask, wiener=1)(audio, spectrogram.rate).items():
         assert agreement(istft(expected[target], spectrogram, samples), stem) > 60
 

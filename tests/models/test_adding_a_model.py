@@ -26,6 +26,6 @@ def test_the_pages_code(hq_root, tmp_path, monkeypatch):
     recipe = RECIPES["conv"].override([*settings, *SHORT, "epochs.drums=1"])
     train(recipe, ("vocals", "drums"), [hq_root], tmp_path / "toy")
     manifest = pack([tmp_path / "toy"], tmp_path / "toy.onnx")
-    assert manifest.context_frames == 2 and manifest.multiply_adds > 0
-    outputs = Artifact(tmp_path / "toy.onnx").predict(np.ones((9, 129, 2), np.float32))
+    assert manifest.graph.blocks.context == 2 and manifest.multiply_adds > 0
+    outputs = Artifact(tmp_path / "toy.onnx").estimate(np.ones((9, 129, 2), np.float32))
     assert set(outputs) == {"vocals", "drums"}

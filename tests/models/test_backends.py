@@ -1,4 +1,4 @@
-"""Every network is the same on JAX: one forward pass of each, with the same weights, in a process of its own."""
+"""Every network is the same on JAX: one forward pass of each, with the same weights, in a separate process."""
 
 import os
 import subprocess

@@ -14,7 +14,7 @@ from kerasep.models.bands import LAYOUT
 from kerasep.models.lstm import SharedLSTM
 from kerasep.models.weights import RENAMED, load_weights
 from kerasep.signal.stft import Spectrogram
-from kerasep.training.trainer import load_run
+from kerasep.training.runs import load_run
 
 SMALL = Spectrogram(fft=256, hop=64)
 LAYOUT_SMALL = ((1, 1), (1, 2), (1, 4))  # of 129 bins 112

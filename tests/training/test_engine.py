@@ -1,4 +1,4 @@
-"""What needs processes of its own: being killed, several devices, the other backend, half precision."""
+"""What needs separate processes: being killed, several devices, the other backend, half precision."""
 
 import json
 import multiprocessing
@@ -68,7 +68,7 @@ def test_killed_at_ten_moments_a_run_ends_with_the_same_losses(hq_root, tmp_path
 
 
 def start_elsewhere(root: Path, output: Path, wanted: Recipe, backend: str, devices: int = 1, **environment: str):
-    """Train in a process of its own."""
+    """Train in a separate process."""
     script = f"""
 import json, sys
 from pathlib import Path
@@ -90,7 +90,7 @@ train(Recipe.from_json(json.loads(recipe)), ("vocals", "bass"), [Path(root)], Pa
 
 
 def run_elsewhere(root: Path, output: Path, *arguments, **keywords) -> list[float]:
-    """The losses of a run in a process of its own."""
+    """The losses of a run in a separate process."""
     child = start_elsewhere(root, output, *arguments, **keywords)
     _, errors = child.communicate()
     assert child.returncode == 0, errors[-3000:]
@@ -99,7 +99,7 @@ def run_elsewhere(root: Path, output: Path, *arguments, **keywords) -> list[floa
 
 @pytest.fixture(scope="module")
 def plain() -> Recipe:
-    """Without dropout, whose random numbers differ, and without batch statistics, which each device has of its own."""
+    """Without dropout and batch normalisation: each device has other random numbers and batch statistics."""
     return recipe("options={}", "options.hidden=8", "options.vertical=6", "options.horizontal=5", "options.standardise=true")
 
 

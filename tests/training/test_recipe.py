@@ -16,6 +16,13 @@ def test_recipes_are_json_both_ways(name):
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
+def test_choices_are_plain_words_in_json():
+    values = RECIPES["bands"].to_json()
+    chosen = [values[name] for name in ("loss", "optimizer", "schedule", "precision")]
+    assert chosen == ["level", "muon", "cosine", "float32"]
+    assert {type(value) for value in chosen} == {str}
+
+
 def test_the_thesis_settings_of_its_own_network():
     """Tables 5-6 and 5-7."""
     recipe = RECIPES["conv"]

@@ -1,4 +1,4 @@
-"""Examples: what is read, what is done to it, and what the step makes of it."""
+"""Training examples: what is read, how it is augmented, and the transform inside the step."""
 
 from dataclasses import replace
 
@@ -50,9 +50,9 @@ def test_excerpts_are_those_of_the_files(hq_root):
 def test_gains_swaps_and_silences(hq_root):
     gains = np.concatenate([mixer(hq_root, drop=0.2)(number)["gains"] for number in range(20)]).reshape(-1, 2, 2)
     sizes = gains.max(axis=(1, 2))
-    heard = sizes[sizes > 0]
+    loud = sizes[sizes > 0]
     assert 0.1 < np.mean(sizes == 0) < 0.3
-    assert 0.25 <= heard.min() < 0.3 and 1.2 < heard.max() <= 1.25
+    assert 0.25 <= loud.min() < 0.3 and 1.2 < loud.max() <= 1.25
     swapped = gains[sizes > 0, 0, 1] > 0
     assert 0.4 < swapped.mean() < 0.6
     for gain, turned in zip(gains[sizes > 0], swapped, strict=True):
@@ -86,18 +86,18 @@ def test_speed_moves_pitch_and_keeps_length(tmp_path):
     tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1) / 2
     write_song(tmp_path / "train" / "Tone", dict.fromkeys(SOURCES, tone))
     excerpts = np.concatenate([mixer(tmp_path, speed=0.12)(number)["excerpts"][:, 0, :, 0] for number in range(8)])
-    heard = np.abs(np.fft.rfft(excerpts * np.hanning(excerpts.shape[1]))).argmax(axis=1) * 2
-    assert 880 <= heard.min() < 940 and 1060 < heard.max() <= 1120
+    peaks = np.abs(np.fft.rfft(excerpts * np.hanning(excerpts.shape[1]))).argmax(axis=1) * 2
+    assert 880 <= peaks.min() < 940 and 1060 < peaks.max() <= 1120
 
 
-@pytest.mark.parametrize("in_phase", [False, True])
+@pytest.mark.parametrize("phase_sensitive", [False, True])
 @pytest.mark.parametrize(("channels", "tilt", "targets"), [(2, 0, ("bass",)), (1, 0, ("vocals", "drums")), (2, 4, ("other",))])
-def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, in_phase):
+def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, phase_sensitive):
     """Gains, sums, tilts and magnitudes in the graph against `spectral.stft` of waveforms mixed here."""
     recipe = replace(RECIPE, spectrogram=Spectrogram(channels=channels, fft=256, hop=64), batch=6)
     recipe = replace(recipe, augment=replace(RECIPE.augment, tilt=tilt))
     batch = Mixer(songs(hq_root, "train"), recipe, 0)(1)
-    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0, in_phase)(batch)
+    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0, phase_sensitive)(batch)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(256, 1 / 44100), 20) / 1000)
     for index in range(6):
         spectra = {}
@@ -110,7 +110,7 @@ def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, in_
         assert np.abs(np.asarray(mixture)[index] - expected).max() <= 1e-5 * expected.max()
         for number, target in enumerate(targets):
             expected, clear = np.abs(spectra[target]), True
-            if in_phase:  # which is not clear where the stems cancel each other
+            if phase_sensitive:  # inaccurate where the stems cancel
                 clear = np.abs(together) > 0.01 * expected
                 expected = expected * np.cos(np.angle(spectra[target]) - np.angle(together))
             assert (np.abs(np.asarray(references)[index, number] - expected) * clear).max() <= 1e-5 * expected.max()

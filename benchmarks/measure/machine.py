@@ -1,0 +1,49 @@
+"""The machine, the packages and the commit that a measurement was made with."""
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kerasep
+from kerasep.machine import commit
+
+ROOT = Path(__file__).parents[2]
+
+
+def describe(*packages: str) -> dict[str, Any]:
+    """The machine, the versions of kerasep, Python and these packages, and the commit of the checkout."""
+    return {
+        "machine": {"cores": os.cpu_count(), "processor": _processor(), "gpu": _gpu(), "system": platform.platform()},
+        "versions": {
+            "kerasep": kerasep.__version__,
+            "python": platform.python_version(),
+            **{package: _version(package) for package in packages},
+        },
+        "commit": commit(ROOT),
+    }
+
+
+def _version(package: str) -> str:
+    """Of ONNX Runtime, the version of the module: packages of several names install it."""
+    return import_module(package).__version__ if package == "onnxruntime" else version(package)
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _gpu() -> str | None:
+    """Name and driver of NVIDIA GPUs, None where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or None  # noqa: S603

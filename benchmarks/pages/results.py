@@ -1,0 +1,52 @@
+"""Reading results.json: sections of samples, each with the machine, versions and commit they were measured with."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kerasep.errors import KerasepError
+
+RESULTS = "results.json"
+WIDE = 0.25  # of the median: an interquartile range that readers should know of
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The sections of a results file, by name.
+
+    Raises:
+        KerasepError: it is not a results file.
+    """
+    try:
+        result = json.loads(path.read_text())
+        if not result or any(not {"machine", "versions", "commit"} <= set(section) for section in result.values()):
+            raise ValueError("no section with a machine")
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise KerasepError(f"{path}: not a results.json of python -m benchmarks ({error}): measure again") from error
+    return result
+
+
+def cases(latency: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each file with each of its cases."""
+    return ((file, case) for file in latency["files"] for case in file["cases"])
+
+
+def quantile(samples: list[float], share: float) -> float:
+    """The sample below which this share of them lies.
+
+    Example:
+        >>> quantile([3.0, 1.0, 2.0, 4.0], 0.75)
+        4.0
+    """
+    return sorted(samples)[min(len(samples) - 1, int(share * len(samples)))]
+
+
+def spread(samples: list[float]) -> float:
+    """The interquartile range as a share of the median.
+
+    Example:
+        >>> spread([1.0, 1.0, 1.1, 1.2])
+        0.19047619047619038
+    """
+    return (quantile(samples, 0.75) - quantile(samples, 0.25)) / statistics.median(samples)

@@ -1,0 +1,153 @@
+"""What happens during `fit`: validation, the best weights, checkpoints and the record of a run."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasep.datasets.musdb import Song
+from kerasep.errors import KerasepError
+from kerasep.files import replacing, write_json
+from kerasep.training import checkpoint, engine
+from kerasep.training.data import Mixer
+from kerasep.training.learner import Learner
+from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
+from kerasep.training.validation import validation_snr
+
+
+class Guard(keras.callbacks.Callback):
+    """Ends the run as soon as the loss is not finite; what was kept before stays."""
+
+    def __init__(self, output: Path) -> None:
+        super().__init__()
+        self.output = output
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            place = f"in step {batch + 1} of epoch {self.epoch + 1}"
+            raise KerasepError(
+                f"{self.output}: the loss became {loss} {place}: earlier epochs are kept; lower learning_rate or set clip"
+            )
+
+
+class Validate(keras.callbacks.Callback):
+    """After each epoch: the validation SNR on whole songs, an entry in the record, the best weights."""
+
+    def __init__(self, learner: Learner, validation: list[Song], recipe: Recipe, record: dict[str, Any], output: Path) -> None:
+        super().__init__()
+        self.forward = engine.forward(learner.network, recipe.jit)
+        self.average = keras.callbacks.SwapEMAWeights() if recipe.ema else None
+        self.validation = validation
+        self.recipe = recipe
+        self.record = record
+        self.output = output
+        self.began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = {} if logs is None else logs
+        trained = time.monotonic() - self.began
+        with self._averaged():
+            snr = validation_snr(self.forward, self.validation, tuple(self.record["targets"]), self.recipe)
+            mean = float(np.mean(list(snr.values())))
+            if mean > self.record["best"]["validation_db"]:
+                self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": snr}
+                self._save()
+        entry = {name: float(value) for name, value in logs.items()} | {
+            "validation_db": mean,
+            "validation": snr,
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(trained, 1),
+            "validation_seconds": round(time.monotonic() - self.began - trained, 1),
+        }
+        self.record["epochs"].append(entry)
+        logs["validation_db"] = mean  # for the progress bar and the callbacks that monitor it
+        logs["best_db"] = self.record["best"]["validation_db"]
+
+    def _save(self) -> None:
+        with replacing(self.output / WEIGHTS) as partial:
+            self.model.network.save_weights(partial)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving averages in place of the weights, if the recipe has any; the weights come back whatever happens."""
+        if not self.average:
+            yield
+            return
+        self.average.set_model(self.model)
+        self.average.on_test_begin()
+        try:
+            yield
+        finally:
+            self.average.on_test_end()
+
+
+class Replay(keras.callbacks.Callback):
+    """Replays the epochs of a resumed run to the callbacks that monitor validation, so that their counts go on."""
+
+    def __init__(self, record: dict[str, Any], monitors: list[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.epochs = list(record["epochs"])
+        self.monitors = monitors
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if not self.epochs or not self.monitors:
+            return
+        rate = float(self.model.optimizer.learning_rate)
+        for epoch, entry in enumerate(self.epochs):
+            for callback in self.monitors:
+                callback.on_epoch_end(epoch, {"validation_db": entry["validation_db"]})
+        if rate != float(self.model.optimizer.learning_rate):
+            self.model.optimizer.learning_rate = rate  # the checkpoint's, which is already lowered
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves the state, then the record, after each epoch; the last callback, so that nothing is missing."""
+
+    def __init__(self, output: Path, record: dict[str, Any], mixer: Mixer) -> None:
+        super().__init__()
+        self.output = output
+        self.record = record
+        self.mixer = mixer
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.record["finished"] = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        self.record["unreadable_excerpts"] = self.mixer.broken
+        checkpoint.save(self.output / checkpoint.FOLDER, self.model, self.record)
+        write_json(self.output / RECORD, self.record)
+
+
+class Clock(keras.callbacks.Callback):
+    """Measures steps: seconds from the end of one to the end of the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[float] = []
+        self.last = 0.0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.last = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        now = time.perf_counter()
+        self.steps.append(now - self.last)
+        self.last = now
+
+
+def tensorboard(output: Path) -> keras.callbacks.Callback:
+    """The callback that writes for TensorBoard. Raises KerasepError where Keras cannot."""
+    if keras.backend.backend() != "tensorflow":
+        raise KerasepError("--tensorboard: only TensorFlow writes it: leave it out, run.json holds the same numbers")
+    return keras.callbacks.TensorBoard(output / "tensorboard", write_graph=False)

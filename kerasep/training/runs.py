@@ -1,0 +1,83 @@
+"""Runs: folders with a record (run.json), weights (best.weights.h5) and checkpoints.
+
+The record holds the recipe, arguments, versions and seed, and losses, validation SNR and time of every epoch.
+"""
+
+import math
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import kerasep
+from kerasep.datasets.musdb import Song
+from kerasep.errors import KerasepError, first_line
+from kerasep.machine import commit
+from kerasep.models import build
+from kerasep.models.weights import load_weights
+from kerasep.training import engine
+from kerasep.training.recipe import WEIGHTS, Recipe, load_record
+
+
+def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
+    """A run's record and its network, in float32, with the best weights so far.
+
+    Raises:
+        KerasepError: the folder holds no run, or its weights do not fit.
+
+    Example:
+        >>> record, network = load_run(Path("kerasep/weights/bands"))
+        >>> list(network.output)
+        ['vocals', 'drums', 'bass', 'other']
+    """
+    record = load_record(run)
+    recipe = Recipe.from_json(record["recipe"])
+    if not (run / WEIGHTS).exists():
+        raise KerasepError(f"{run}: holds no trained weights ({WEIGHTS} is missing): train one first")
+    try:
+        network = build(recipe.network, recipe.spectrogram, recipe.options, tuple(record["targets"]))
+        load_weights(network, run / WEIGHTS)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = first_line(error)
+        raise KerasepError(f"{run}: its weights are damaged or of another network ({reason}): train it again") from error
+    return record, network
+
+
+def new_record(asked: dict[str, Any], songs: dict[str, list[Song]], parameters: int) -> dict[str, Any]:
+    """The record of a run before its first epoch.
+
+    Args:
+        asked: recipe, targets and seed.
+        songs: by subset.
+        parameters: of the network.
+    """
+    backend = keras.backend.backend()
+    return {
+        "kerasep": kerasep.__version__,
+        "commit": commit(Path(kerasep.__file__).parents[1]),
+        "arguments": sys.argv[1:],
+        **asked,
+        "songs": {subset: [song.name for song in group] for subset, group in songs.items()},
+        "parameters": parameters,
+        "versions": {
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in ("keras", backend, "numpy")},
+        },
+        "machine": {"cores": os.cpu_count(), "devices": engine.names()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": False,
+        "best": {"epoch": 0, "validation_db": -math.inf},
+        "epochs": [],
+    }
+
+
+def check_same(record: dict[str, Any], asked: dict[str, Any], output: Path) -> None:
+    """Raise KerasepError unless the record has the recipe, targets and seed that are asked for."""
+    for name, value in asked.items():
+        if record[name] != value:
+            raise KerasepError(f"{output}: holds a run with another {name}: resume it with what it was started with")

@@ -1,0 +1,23 @@
+"""Measurements that are added to."""
+
+import doctest
+import json
+
+import pytest
+
+from export.measure import results
+from kerasep.errors import KerasepError
+
+
+def test_starts_then_continues(tmp_path):
+    head = {"versions": {"numpy": "2"}, "graphs": []}
+    path = tmp_path / "measured.json"
+    assert results.load_or_start(path, head) == head
+    path.write_text(json.dumps({**head, "graphs": ["conv"]}))
+    assert results.load_or_start(path, head)["graphs"] == ["conv"]
+    with pytest.raises(KerasepError, match="measured with other versions of packages: name another file"):
+        results.load_or_start(path, {**head, "versions": {"numpy": "3"}})
+
+
+def test_examples():
+    assert doctest.testmod(results) == doctest.TestResults(0, 1)
