@@ -18,11 +18,12 @@ import keras
 import numpy as np
 from onnx import ModelProto
 
-from export.tflite.convert import save_tflite, to_tflite
+from export.options import Format
+from export.pipeline import EXPORTERS
 from export.waveform.wrap import Waveform
 from kerasep.conversion.freeze import Frozen, freeze, freeze_step
 from kerasep.conversion.trace import to_onnx
-from kerasep.conversion.write import counted, save_onnx, write
+from kerasep.conversion.write import counted, write
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.models import build
@@ -139,26 +140,23 @@ def frozen(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> Fr
 
 @cache
 def in_onnx(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> ModelProto:
-    """A network in ONNX."""
+    """A network's graph in ONNX."""
     made = frozen(name, frames, batch, step)
+    batch, frames = made.manifest.graph.shape[:2]
     return to_onnx(made.lean, made.spectrogram, frames, batch)
 
 
 @cache
 def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: int = 0, batch: int = 0) -> Artifact:
     """A file of a network, opened; `form` is "onnx" or "tflite", `frames` and `batch` are 0 for any number."""
+    exporter = EXPORTERS[Format(form)]
+    sizes = {"spectrogram": (frames, batch or exporter.batch, False), "step": (0, 0, True), "waveform": (0, 0, False)}[graph]
+    made, reference = frozen(name, *sizes), in_onnx(name, *sizes)
+    manifest = counted(made.manifest, reference)
+    around = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
+    model = exporter.trace(made, reference, exporter.shape(made, around))
+    if around:
+        model, manifest = exporter.wrap(model, around), around.manifest
     path = Path(FOLDER.name) / f"{name}-{graph}-{frames}-{batch}.{form}"
-    sizes = {"spectrogram": (frames, batch or int(form == "tflite"), False), "step": (0, 0, True), "waveform": (0, 0, False)}
-    made, model = frozen(name, *sizes[graph]), in_onnx(name, *sizes[graph])
-    manifest, shape = counted(made.manifest, model), made.manifest.inputs()["mixture"]
-    around = None
-    if graph == "waveform":
-        around = Waveform(manifest, frames, batch or 1)
-        manifest, shape = around.manifest, around.network
-    if form == "tflite":
-        lite = to_tflite(made.lean, made.manifest, shape)
-        saved = partial(save_tflite, around.in_tflite(lite) if around else lite)
-    else:
-        saved = partial(save_onnx, around.in_onnx(model) if around else model)
-    write(saved, manifest, path, lambda _: {})
+    write(partial(exporter.save, model), manifest, path, lambda _: {})
     return Artifact(path)

@@ -21,7 +21,7 @@ from export.web import PAGE, RUNTIME, main, make
 from kerasep.datasets.musdb import songs
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.waveform import separator_of
+from kerasep.inference.open import open_separator
 
 TARGETS = networks.ALL
 
@@ -107,7 +107,7 @@ def downloads(page) -> dict[str, np.ndarray]:
 
 
 def check_stems(page, file: dict, model: Path) -> None:
-    expected = separator_of(Artifact(model)).separate(read(file), 44100)
+    expected = open_separator(Artifact(model))(read(file), 44100)
     for target, stem in downloads(page).items():
         assert stem.shape == expected[target].shape
         assert agreement(expected[target], stem) > 50
@@ -226,7 +226,7 @@ def test_on_node(model, web, song, tmp_path):
     done = run(model, tmp_path / "song.wav", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "times real time" in done.stderr
-    expected = separator_of(Artifact(model)).separate(mixture, 44100)
+    expected = open_separator(Artifact(model))(mixture, 44100)
     for target in TARGETS:
         stem, rate = soundfile.read(tmp_path / "out" / f"{target}.wav", dtype="float32")
         assert rate == 44100 and agreement(np.clip(expected[target], -1, 1), stem) > 50

@@ -12,11 +12,11 @@ import soundfile
 from conftest import agreement
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kerasep.inference.segments import margin, stride
 from signals import noise
 
 from export.measure.transforms import measure
-from export.pipeline import PRECISIONS, export
+from export.options import ExportOptions, Precision
+from export.pipeline import export
 from export.verify import OPERATORS, WAVEFORM, operators
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
@@ -26,9 +26,11 @@ from kerasep.cli import main
 from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
-from kerasep.inference.artifact import Artifact, beside
-from kerasep.inference.separator import Separator
-from kerasep.inference.waveform import WaveformSeparator, separator_of
+from kerasep.inference.artifact import Artifact, manifest_path
+from kerasep.inference.graphs import WaveformGraph
+from kerasep.inference.open import open_separator
+from kerasep.inference.separator import SpectrogramSeparator
+from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.signal.wiener import wiener
@@ -52,9 +54,9 @@ def cases():
                     yield pytest.param(name, form, frames, batch, marks=marks, id=f"{name}-{form}-{frames}-{batch}")
 
 
-def host(name: str) -> Separator:
+def host(name: str) -> SpectrogramSeparator:
     """The spectrogram graph with its transform in NumPy."""
-    return Separator(networks.artifact(name))
+    return open_separator(networks.artifact(name))
 
 
 @st.composite
@@ -131,11 +133,11 @@ def test_the_filter_is_the_one_in_numpy(song, channels, kind):
 def test_a_filter_in_the_graph(name, form):
     """As Open-Unmix's weights ask for it."""
     artifact = networks.artifact(name, form, graph="waveform", frames=320)
-    song = noise(artifact.manifest.samples)
+    song = noise(artifact.manifest.graph.segments.samples)
     stems = artifact.runtime.run({"mixture": song.T[None]})
-    for target, expected in host(name).separate(song, 44100).items():
+    for target, expected in host(name)(song, 44100).items():
         assert agreement(expected, stems[target][0].T) > 90
-    assert "stem" in json.loads(beside(artifact.path).read_text())["usage"]["take"]
+    assert "stem" in json.loads(manifest_path(artifact.path).read_text())["usage"]["text"]["take"]
 
 
 def test_a_filter_needs_its_frames():
@@ -153,12 +155,12 @@ def test_frames_that_begin_between_hops():
 @pytest.mark.parametrize(("name", "form", "frames", "batch"), cases())
 def test_equal_to_the_transform_in_numpy(name, form, frames, batch):
     artifact = networks.artifact(name, form, graph="waveform", frames=frames, batch=batch)
-    hop, channels = artifact.manifest.spectrogram.hop, artifact.manifest.spectrogram.channels
-    for hops in (artifact.manifest.samples // hop,) if frames else (9, 31, 40):
-        songs = np.split(noise(batch * hops * hop, channels), batch)
+    graph, hop = artifact.manifest.graph, host(name).graph.spectrogram.hop
+    for hops in (graph.segments.samples // hop,) if frames else (9, 31, 40):
+        songs = np.split(noise(batch * hops * hop, graph.channels), batch)
         stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
         for place, song in enumerate(songs):
-            for target, expected in host(name).separate(song, 44100).items():
+            for target, expected in host(name)(song, 44100).items():
                 assert agreement(expected, stems[target][place].T) > 90
 
 
@@ -166,36 +168,36 @@ def test_equal_to_the_transform_in_numpy(name, form, frames, batch):
 def test_equal_on_real_music(name, clips):
     frames = 0 if name in ("conv", *LOOPS) else FRAMES[name][-1]
     artifact = networks.artifact(name, graph="waveform", frames=frames, batch=1)
-    hop, channels = artifact.manifest.spectrogram.hop, artifact.manifest.spectrogram.channels
+    graph, hop = artifact.manifest.graph, host(name).graph.spectrogram.hop
     # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
-    hops = 2000 if host(name).manifest.context_exact else host(name).manifest.block_frames
+    hops = 2000 if graph.exact else host(name).graph.blocks.frames
     for song in songs(clips, "test")[:3]:
-        mixture = song.read("mixture", frames=artifact.manifest.samples or hops * hop)
-        mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
+        mixture = song.read("mixture", frames=graph.segments.samples if graph.fixed else hops * hop)
+        mixture = mixture if graph.channels == 2 else mixture.mean(axis=1, keepdims=True)
         stems = artifact.runtime.run({"mixture": mixture.T[None]})
-        for target, expected in host(name).separate(mixture, song.rate).items():
+        for target, expected in host(name)(mixture, song.rate).items():
             assert agreement(expected, stems[target][0].T) > 80
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 @pytest.mark.parametrize("name", KINDS)
 def test_long_songs_in_segments(name, form):
-    separator = separator_of(networks.artifact(name, form, graph="waveform", frames=FRAMES[name][0], batch=1))
+    separator = open_separator(networks.artifact(name, form, graph="waveform", frames=FRAMES[name][0], batch=1))
     assert isinstance(separator, WaveformSeparator)
-    manifest = separator.manifest
-    hop = manifest.spectrogram.hop
-    song = noise((2 * stride(manifest) + 3 * margin(manifest)) * hop, manifest.spectrogram.channels)
-    expected, found = host(name).separate(song, 44100), separator.separate(song, 44100)
+    graph, spectrogram_graph = separator.graph, host(name).graph
+    segments, hop = graph.segments, spectrogram_graph.spectrogram.hop
+    song = noise(2 * segments.stride + 3 * segments.margin, graph.channels)
+    expected, found = host(name)(song, 44100), separator(song, 44100)
     # Behind a fixed graph's last segment there is silence, not the song's end.
-    inner = slice(None, -(margin(manifest) + 32) * hop)
+    inner = slice(None, -segments.margin - 32 * hop)
     # Windows of their own, or a memory without end.
-    least = 100 if manifest.context_exact and manifest.context_frames else 5
-    for target in manifest.targets:
+    least = 100 if graph.exact and spectrogram_graph.blocks.context else 5
+    for target in separator.targets:
         assert found[target].shape == song.shape
         assert agreement(expected[target][inner], found[target][inner]) > least
-    first = manifest.targets[0]
+    first = separator.targets[0]
     for length in (1, hop + 1, 5 * hop):
-        assert found[first][:length].shape == separator.separate(song[:length], 44100)[first].shape
+        assert found[first][:length].shape == separator(song[:length], 44100)[first].shape
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +221,8 @@ def claiming(tmp_path_factory) -> list[Path]:
 @pytest.mark.slow
 def test_every_precision_is_verified_and_keeps_its_transform(claiming, hq_root, tmp_path):
     """`conv` the whole way, in every precision and both formats."""
-    choice = {"formats": ["onnx", "tflite"], "precisions": PRECISIONS, "graph": "waveform", "root": hq_root}
-    files = {path.name: path for path in export(claiming, tmp_path, **choice)}
+    options = ExportOptions(formats=("onnx", "tflite"), precisions=tuple(Precision), graph="waveform", root=hq_root)
+    files = {path.name: path for path in export(claiming, tmp_path, options)}
     assert sorted(files) == sorted(
         f"conv-waveform{precision}.{form}"
         for form in ("onnx", "tflite")
@@ -233,7 +235,7 @@ def test_every_precision_is_verified_and_keeps_its_transform(claiming, hq_root, 
 def check(path: Path) -> None:
     """A file of a waveform graph that takes any number of samples, once it is verified."""
     manifest = Artifact(path).manifest
-    assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
+    assert isinstance(manifest.graph, WaveformGraph) and manifest.graph.batch == 1 and not manifest.graph.fixed
     assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
     form = path.suffix[1:]
     assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
@@ -248,10 +250,10 @@ def check(path: Path) -> None:
 
 def test_the_manifest_says_how_to_use_it():
     path = networks.artifact("conv", graph="waveform", frames=0, batch=1).path
-    said = json.loads(beside(path).read_text())["usage"]
+    said = json.loads(manifest_path(path).read_text())["usage"]
     assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
-    assert set(said) == {"inputs", "outputs", "feed", "frames", "segment", "take"}
-    assert "any number that 64 divides" in said["feed"]
+    assert set(said) == {"inputs", "outputs", "audio", "segment", "text"}
+    assert "any number that 64 divides" in said["text"]["feed"]
 
 
 def test_separate(tmp_path, capsys):
@@ -270,8 +272,8 @@ def test_separate(tmp_path, capsys):
 
 
 def test_a_spectrogram_separator_refuses():
-    with pytest.raises(UsageError, match="makes its stems inside the graph"):
-        Separator(networks.artifact("conv", graph="waveform", frames=0, batch=1))
+    with pytest.raises(UsageError, match="no spectrogram graph"):
+        SpectrogramSeparator(networks.artifact("conv", graph="waveform", frames=0, batch=1))
 
 
 def test_too_short_for_its_context():
@@ -281,7 +283,7 @@ def test_too_short_for_its_context():
 
 def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
     """A whole export, too."""
-    (host,), (graph,) = (list(export(claiming, tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
+    (host,), (graph,) = (list(export(claiming, tmp_path, ExportOptions(graph=kind))) for kind in ("spectrogram", "waveform"))
     check(graph)
     measure([(host, graph)], tmp_path / "waveform.json")
     (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]

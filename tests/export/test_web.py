@@ -4,11 +4,11 @@ import networks
 import numpy as np
 import onnx
 import pytest
-from kerasep.conversion.convert import save
 
+from export.measure.browser import compare
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
-from export.web import compare
+from kerasep.conversion.write import save_onnx
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
 from kerasep.inference.artifact import Artifact
@@ -29,14 +29,14 @@ def cases():
 @pytest.mark.parametrize(("name", "precision"), cases())
 def test_every_network_in_every_precision(name, precision, web, tmp_path):
     manifest = networks.frozen(name).manifest
-    frames, spectrogram = manifest.window_frames or 40, manifest.spectrogram
+    frames, spectrogram = manifest.graph.shape[1] or 40, manifest.graph.spectrogram
     mixture = np.random.default_rng(0).rayleigh(size=(2, frames, spectrogram.bins, spectrogram.channels)).astype(np.float32)
     graph = networks.in_onnx(name)
     if precision == "float16":
         graph = to_half(graph)
     elif precision != "float32":
         graph = to_int8(graph, [mixture], dynamic=precision == "int8-dynamic")[0]
-    save(graph, manifest, tmp_path / "file.onnx")
+    save_onnx(graph, manifest, tmp_path / "file.onnx")
     assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= ALLOWED[precision]
 
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from signals import noise
 
+from export.options import ExportOptions
 from export.pipeline import export
 from kerasep.cli import main
 from kerasep.conversion.freeze import freeze_step
@@ -144,7 +145,8 @@ def test_a_causal_network_hears_nothing_of_what_comes(causal):
 
 @pytest.mark.usefixtures("excerpt")
 def test_exported_as_onnx_and_as_tflite(tmp_path):
-    one, other = (Artifact(path) for path in export([networks.run("same")], tmp_path, formats=["onnx", "tflite"], graph="step"))
+    options = ExportOptions(formats=("onnx", "tflite"), graph="step")
+    one, other = (Artifact(path) for path in export([networks.run("same")], tmp_path, options))
     assert (one.path.name, other.path.name) == ("conv-step.onnx", "conv-step.tflite")
     assert all(file.manifest.details["parity"]["max_relative_error"] <= 1e-5 for file in (one, other))
     audio = noise(5000)
@@ -202,11 +204,11 @@ def test_refusals(packed, runs, tmp_path, capsys):
     assert len(said) == 2 and "needs a step graph" in said[0] and "has no Wiener filter" in said[1]
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="takes one frame of one song: leave --frames and --batch out"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", frames=100))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", frames=100)))
     with pytest.raises(UsageError, match="unknown graph 'stream': choose from spectrogram, step"):
-        next(export([*runs.values()], tmp_path / "files", graph="stream"))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="stream")))
     with pytest.raises(UsageError, match="int8: a step graph is exported in float32 or float16"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", precisions=["int8"], root=tmp_path))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", precisions=("int8",), root=tmp_path)))
 
 
 @pytest.mark.parametrize(
