@@ -129,7 +129,7 @@ def test_the_file_measures_what_its_manifest_says(exported, runs, mixture):
         size = (400, 129, 2)
         noise = np.random.default_rng(0).rayleigh(size=size) * (100 / (1 + np.arange(129)))[:, None]
         sound = noise.astype(np.float32)[-frames:]
-        outputs = artifact.predict(sound)
+        outputs = artifact.estimate(sound)
         for network in networks:
             for target, expected in network(sound[None], training=False).items():
                 worst = max(worst, error(outputs[target], np.asarray(expected)[0]))
@@ -199,10 +199,10 @@ def test_a_fixed_file_gives_what_a_free_one_does(fixed, exported, frames):
     """Every frame's 14 neighbours are in its window: only where a song ends within 14 frames of it, and zeros are filled up
     after that, does it see these instead of the end. Filled up by hand the song is the same throughout."""
     sound = magnitudes(frames)
-    ours, free = Artifact(fixed).predict(sound), Artifact(exported["float32"])
+    ours, free = Artifact(fixed).estimate(sound), Artifact(exported["float32"])
     windows = 1 + max(0, -(-(frames - 100) // 72))
     missing = 72 * (windows - 1) + 100 - frames
-    theirs, filled = free.predict(sound), free.predict(np.pad(sound, ((0, missing), (0, 0), (0, 0))))
+    theirs, filled = free.estimate(sound), free.estimate(np.pad(sound, ((0, missing), (0, 0), (0, 0))))
     for target, output in ours.items():
         assert error(output, filled[target][:frames]) <= 1e-5
         inner = slice(0, frames if not missing else max(0, frames - 14))
@@ -216,7 +216,7 @@ def test_blocks_of_a_fixed_file_join(fixed, mixture):
     audio = mixture[20_000:][: 970 * 64]
     spectrum = stft(audio, STEREO)
     assert artifact.manifest.block_frames == 300 and len(spectrum) == 971
-    stems = apply(ratio_gains(artifact.predict(np.abs(spectrum))), spectrum)
+    stems = apply(ratio_gains(artifact.estimate(np.abs(spectrum))), spectrum)
     inside = slice(0, (971 - 14) * 64 - 256)  # what the last window is filled up with is seen from there on
     for target, stem in Separator(artifact).separate(audio, 44100).items():
         assert agreement(istft(stems[target], STEREO, len(audio))[inside], stem[inside]) > 100
@@ -228,7 +228,7 @@ def test_one_size_alone(runs, hq_root, tmp_path, exported, size):
     artifact, free = Artifact(path), Artifact(exported["float32"])
     assert artifact.runtime.session.get_inputs()[0].shape == [size.get("batch", "batch"), size.get("frames", "frames"), 129, 2]
     sound = magnitudes(172)
-    assert error(artifact.predict(sound)["vocals"], free.predict(sound)["vocals"]) <= 1e-5
+    assert error(artifact.estimate(sound)["vocals"], free.estimate(sound)["vocals"]) <= 1e-5
 
 
 @given(st.integers(1, 300), st.integers(1, 20), st.integers(1, 15), st.integers(1, 2))
@@ -842,6 +842,6 @@ def test_windows_are_the_networks_own(hq_root, tmp_path):
     windows = np.stack([np.pad(sound, ((0, 2), (0, 0), (0, 0)))[first : first + 30] for first in range(0, 60, 5)])
     assert len(windows) == 12
     outputs = {target: np.asarray(output) for target, output in network(windows, training=False).items()}
-    for target, estimate in artifact.predict(sound).items():
+    for target, estimate in artifact.estimate(sound).items():
         assert error(estimate[:5], outputs[target][0, :5]) <= 1e-5  # the first step is of the first window alone
         assert error(estimate[80:], outputs[target][-1, 25:28]) <= 1e-5
