@@ -7,9 +7,9 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from export.pipeline import FORMATS, PRECISIONS, export
+from export.options import ExportOptions, Format, Precision
 from kerasep.errors import UsageError, reporting
-from kerasep.inference.manifest import GRAPHS
+from kerasep.inference.graphs import Kind
 
 
 @reporting("export")
@@ -18,19 +18,17 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, each of other targets")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--name", help="of the files (default: the network's)")
-    parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help=f"{', '.join(FORMATS)} (default: onnx)")
+    parser.add_argument("--format", nargs="+", default=["onnx"], metavar="FORMAT", help=f"{', '.join(Format)} (default: onnx)")
     parser.add_argument(
-        "--precision", nargs="+", default=["float32"], metavar="P", help=f"{', '.join(PRECISIONS)} (default: float32)"
+        "--precision", nargs="+", default=["float32"], metavar="P", help=f"{', '.join(Precision)} (default: float32)"
     )
-    parser.add_argument("--graph", default=GRAPHS[0], metavar="G", help=f"{', '.join(GRAPHS)} (default: %(default)s)")
+    parser.add_argument("--graph", default=str(Kind.SPECTROGRAM), metavar="G", help=f"{', '.join(Kind)} (default: %(default)s)")
     parser.add_argument("--frames", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
     parser.add_argument("--batch", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: to calibrate int8, and to say what is lost in SDR")
     parser.add_argument("--licence", help="terms of use of the weights, in a line (default: the run's own)")
     given = parser.parse_args()
-    for path in export(
-        given.runs,
-        given.output,
+    options = ExportOptions(
         name=given.name,
         formats=given.format,
         precisions=given.precision,
@@ -39,7 +37,10 @@ def main() -> None:
         batch=_number("--batch", given.batch),
         root=given.root,
         licence=given.licence,
-    ):
+    )
+    from export.pipeline import export  # imports TensorFlow, which takes seconds that --help and wrong calls need not
+
+    for path in export(given.runs, given.output, options):
         print(path)
 
 

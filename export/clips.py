@@ -10,9 +10,10 @@ import soxr
 from kerasep.datasets import demo
 from kerasep.datasets.musdb import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError
-from kerasep.inference.manifest import Manifest
-from kerasep.inference.windows import cut
-from kerasep.signal.stft import stft
+from kerasep.inference.adapt import to_channels
+from kerasep.inference.chunking import cut
+from kerasep.inference.graphs import WaveformGraph
+from kerasep.signal.stft import Spectrogram, stft
 
 SECONDS = 10  # from the middle of each song
 CALIBRATION = 8  # training songs that int8 is calibrated on
@@ -42,11 +43,12 @@ def to_verify(root: Path | None) -> list[Clip]:
     return [_clip(song, (*SOURCES, *SUMS)) for song in songs(root, "test", progress=True)]
 
 
-def fitted(clips: Sequence[Clip], manifest: Manifest) -> list[Clip]:
+def fitted(clips: Sequence[Clip], graph: WaveformGraph) -> list[Clip]:
     """Clips of a length that a waveform graph takes in one piece: cut, or filled up with zeros."""
+    segments = graph.segments
 
     def resized(samples: np.ndarray) -> np.ndarray:
-        length = manifest.samples or len(samples) // manifest.spectrogram.hop * manifest.spectrogram.hop
+        length = segments.samples if graph.fixed else len(samples) // segments.multiple * segments.multiple
         return np.pad(samples[:length], ((0, max(0, length - len(samples))), (0, 0)))
 
     return [
@@ -55,13 +57,16 @@ def fitted(clips: Sequence[Clip], manifest: Manifest) -> list[Clip]:
     ]
 
 
-def to_calibrate(root: Path, manifest: Manifest, shape: tuple[int, ...]) -> list[np.ndarray]:
+def to_calibrate(root: Path, spectrogram: Spectrogram, shape: tuple[int, ...]) -> list[np.ndarray]:
     """Magnitudes of some training songs, as a network takes them: float32 (batch, frames, bins, channels).
 
     Args:
         root: MUSDB18.
-        manifest: of the separator.
-        shape: of what its network takes, 0 for any size.
+        spectrogram: that the network takes.
+        shape: of the network's input, 0 for any size.
+
+    Raises:
+        KerasepError: there are no songs to train on.
     """
     found = songs(root, "train", progress=True)
     if not found:
@@ -70,7 +75,7 @@ def to_calibrate(root: Path, manifest: Manifest, shape: tuple[int, ...]) -> list
     size, window = shape[:2]
     batches = []
     for song in chosen:
-        clip = magnitudes(_clip(song, ()), manifest)
+        clip = magnitudes(_clip(song, ()), spectrogram)
         windows = cut(clip, window, window) if window else clip[None]
         if size:  # the first ones once more, to fill the last batch
             windows = np.resize(windows, (-(-len(windows) // size) * size, *windows.shape[1:]))
@@ -78,10 +83,9 @@ def to_calibrate(root: Path, manifest: Manifest, shape: tuple[int, ...]) -> list
     return batches
 
 
-def magnitudes(clip: Clip, manifest: Manifest) -> np.ndarray:
-    """A clip as the separator sees it, float32 (frames, bins, channels)."""
-    spectrogram = manifest.spectrogram
-    mixture = clip.mixture if clip.mixture.shape[1] == spectrogram.channels else clip.mixture.mean(axis=1, keepdims=True)
+def magnitudes(clip: Clip, spectrogram: Spectrogram) -> np.ndarray:
+    """A clip's mixture as a network takes it, float32 (frames, bins, channels)."""
+    mixture = to_channels(clip.mixture, spectrogram.channels)
     return np.abs(stft(np.asarray(soxr.resample(mixture, clip.rate, spectrogram.rate)), spectrogram))
 
 

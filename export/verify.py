@@ -11,36 +11,33 @@ import json
 import os
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import numpy as np
 import onnx
 from onnx import ModelProto
-from tqdm import tqdm
 
 from export.clips import Clip, fitted, magnitudes, to_verify
 from export.onnx.float16 import as_hardware
-from export.tflite.convert import operators as operators_of_tflite
-from kerasep.conversion.convert import TOLERANCE, Frozen, freeze, measure_parity, save, to_onnx
+from export.options import Format, Precision
+from export.stems import Stems, compared, separated
+from export.tflite.convert import operators as tflite_operators
+from kerasep.conversion.freeze import Frozen, freeze, freeze_step
+from kerasep.conversion.trace import to_onnx
+from kerasep.conversion.verify import OPERATORS as ONNX_OPERATORS
+from kerasep.conversion.verify import check_operators, check_parity, measure_parity
+from kerasep.conversion.verify import operators as onnx_operators
+from kerasep.conversion.write import save_onnx
 from kerasep.errors import KerasepError, UsageError, reporting
-from kerasep.evaluation.bsseval import frame_sdr
-from kerasep.inference.artifact import Artifact, beside, sha256
+from kerasep.inference.artifact import Artifact, manifest_path, sha256
+from kerasep.inference.graphs import StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
-from kerasep.inference.waveform import separator_of
 from kerasep.training.recipe import WEIGHTS
 
-Stems = dict[str, np.ndarray]
-
 # All that a file may need of a runtime; docs/export.md lists them.
-BASIC = (
-    "Add Concat Conv ConvTranspose Div Elu Gemm LSTM LeakyRelu MatMul Mul Pad Pow Relu Reshape Sigmoid Slice Softmax Split "
-    "Squeeze Sub Tanh Transpose Unsqueeze"
-)
 LITE = (
     "ADD BATCH_MATMUL CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED GATHER LEAKY_RELU LESS LOGISTIC MUL PACK PAD POW RELU "
     "RESHAPE REVERSE_V2 SLICE SOFTMAX SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK WHILE"
@@ -51,7 +48,7 @@ WAVEFORM = {  # what waveform graphs may need besides
 }
 OPERATORS = {  # by format and precision, beyond float32's
     "onnx": {
-        "float32": frozenset(BASIC.split()),
+        "float32": ONNX_OPERATORS,
         "float16": frozenset(["Cast"]),
         "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
         "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
@@ -86,35 +83,35 @@ def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference:
     Raises:
         KerasepError: an operator is not on the list, or a number is over its tolerance.
     """
-    manifest, precision = artifact.manifest, artifact.manifest.precision
-    form = artifact.path.suffix[1:]
+    manifest, form = artifact.manifest, Format(artifact.path.suffix[1:])
+    precision, waveform = Precision(manifest.precision), isinstance(manifest.graph, WaveformGraph)
     what = file_name(manifest, form)  # `artifact` has another name until it has passed
-    listed = OPERATORS[form]["float32"] | OPERATORS[form][precision]
-    if manifest.graph == "waveform":
-        listed |= WAVEFORM[form]
-    if extra := sorted(set(operators(artifact.path)) - listed):
-        raise KerasepError(f"{what}: needs operators that not every runtime has: {', '.join(extra)}")
+    allowed = OPERATORS[form]["float32"] | OPERATORS[form][precision] | (WAVEFORM[form] if waveform else frozenset())
+    check_operators(what, operators(artifact.path), allowed)
     details: dict[str, Any] = {}
-    if manifest.graph != "waveform":
-        details["parity"] = parity = measure_parity(artifact, frozen, magnitudes(clips[0], manifest))
-        error = parity["max_relative_error"]
-        if precision == "float32" and not error <= TOLERANCE:
-            raise KerasepError(f"{what}: differs from Keras by {error:.1e}, more than {TOLERANCE:g}")
-    measured = _stems(_separated(artifact, clips), reference, clips)
-    if precision == "float32" and manifest.graph != "waveform":
+    if not waveform:
+        details["parity"] = measure_parity(artifact, frozen, magnitudes(clips[0], frozen.spectrogram))
+        if precision is Precision.FLOAT32:
+            check_parity(what, details["parity"])
+    measured = compared(separated(artifact, clips), reference, clips)
+    if precision is Precision.FLOAT32 and not waveform:  # which is the reference, or as good as it
         return details | {"sdr": measured["sdr"]}
-    found = {"": measured}
-    if precision == "float16" and form == "onnx" and manifest.graph != "waveform":
-        model = onnx.load(artifact.path)
-        found["rounded_like_hardware"] = _stems(float32_stems(as_hardware(model), manifest, clips), reference, clips)
-    for numbers in found.values():
-        agreement = numbers["agreement_db"]["median"]
-        loss = max((row["median_loss"] for row in numbers["sdr"].values()), default=0)
-        if not agreement >= AGREEMENT[precision]:
-            raise KerasepError(f"{what}: stems agree with float32's to {agreement:.1f} dB, less than {AGREEMENT[precision]:g}")
-        if not loss <= LOSS[precision]:
-            raise KerasepError(f"{what}: loses {loss:.3f} dB of SDR, more than {LOSS[precision]:g}")
-    return {**details, **found.pop(""), **found}
+    _check_stems(what, precision, measured)
+    if precision is Precision.FLOAT16 and form is Format.ONNX and not waveform:
+        hardware = float32_stems(as_hardware(onnx.load(artifact.path)), manifest, clips)
+        details["rounded_like_hardware"] = compared(hardware, reference, clips)
+        _check_stems(what, precision, details["rounded_like_hardware"])
+    return details | measured
+
+
+def _check_stems(what: str, precision: Precision, measured: dict[str, Any]) -> None:
+    """Raise KerasepError where stems are too far from float32's, or are no numbers."""
+    agreement = measured["agreement_db"]["median"]
+    if not agreement >= AGREEMENT[precision]:
+        raise KerasepError(f"{what}: stems agree with float32's to {agreement:.1f} dB, less than {AGREEMENT[precision]:g}")
+    loss = max((row["median_loss"] for row in measured["sdr"].values()), default=0)
+    if not loss <= LOSS[precision]:
+        raise KerasepError(f"{what}: loses {loss:.3f} dB of SDR, more than {LOSS[precision]:g}")
 
 
 def file_name(manifest: Manifest, form: str) -> str:
@@ -124,58 +121,15 @@ def file_name(manifest: Manifest, form: str) -> str:
 
 def operators(path: Path) -> dict[str, int]:
     """How often a file has each operator."""
-    if path.suffix == ".tflite":
-        return operators_of_tflite(path)
-    model = onnx.load(path)
-    onnx.checker.check_model(model, full_check=True)
-    return dict(Counter(node.op_type for node in model.graph.node))
+    return (tflite_operators if path.suffix == ".tflite" else onnx_operators)(path)
 
 
 def float32_stems(graph: ModelProto, manifest: Manifest, clips: Sequence[Clip]) -> list[Stems]:
     """Stems of clips, of a float32 graph."""
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         path = Path(folder) / "float32.onnx"
-        save(graph, manifest, path)
-        return _separated(Artifact(path), clips)
-
-
-def _separated(artifact: Artifact, clips: Sequence[Clip]) -> list[Stems]:
-    """Stems of clips, with the mask and filter that the manifest has by default."""
-    separator = separator_of(artifact)
-    what = f"{artifact.manifest.name}, {artifact.path.stem}"
-    bar = tqdm(clips, desc=what, unit="clip", leave=False, disable=None)
-    return [separator.separate(clip.mixture, clip.rate) for clip in bar]
-
-
-def _stems(stems: Sequence[Stems], reference: Sequence[Stems], clips: Sequence[Clip]) -> dict[str, Any]:
-    agreements = []
-    for ours, theirs in zip(stems, reference, strict=True):
-        error = sum(np.sum(np.square(ours[t] - theirs[t], dtype=np.float64)) for t in theirs)
-        energy = sum(np.sum(np.square(theirs[t], dtype=np.float64)) for t in theirs)
-        agreements.append(float(10 * np.log10(energy / max(error, 1e-30))))
-    known = [target for target in reference[0] if any(clip.stems.get(target, np.zeros(1)).any() for clip in clips)]
-    result: dict[str, Any] = {"agreement_db": {"median": float(np.median(agreements)), "least": min(agreements)}, "sdr": {}}
-    if known:
-        before, after = (
-            np.array([_sdr(clip, ours, known) for clip, ours in zip(clips, s, strict=True)]) for s in (reference, stems)
-        )
-        loss = before - after
-        result["sdr"] = {
-            target: {
-                "float32": float(np.nanmedian(before[:, place])),
-                "median": float(np.nanmedian(after[:, place])),
-                "median_loss": float(np.nanmedian(loss[:, place])),
-                "largest_loss": float(np.nanmax(loss[:, place])),
-            }
-            for place, target in enumerate(known)
-        }
-    return result
-
-
-def _sdr(clip: Clip, stems: Stems, targets: Sequence[str]) -> list[float]:
-    """Medians over frames of a second, as BSSEval v4 has them."""
-    scores = frame_sdr({t: clip.stems[t] for t in targets}, {t: stems[t] for t in targets}, clip.rate)
-    return [float(np.nanmedian(scores[target])) if not np.isnan(scores[target]).all() else np.nan for target in targets]
+        save_onnx(graph, manifest, path)
+        return separated(Artifact(path), clips)
 
 
 @reporting("export.verify")
@@ -187,16 +141,17 @@ def main() -> None:
     given = parser.parse_args()
     artifact = Artifact(given.file)
     frozen = _frozen(artifact, given.runs)
-    manifest, clips = frozen.manifest, to_verify(given.root)
-    if artifact.manifest.graph == "waveform":
-        clips = fitted(clips, artifact.manifest)
-    graph = to_onnx(frozen.lean, manifest.spectrogram, manifest.window_frames, manifest.batch)
-    print(json.dumps(verify(artifact, frozen, clips, float32_stems(graph, manifest, clips)), indent=1))
+    clips = to_verify(given.root)
+    if isinstance(artifact.manifest.graph, WaveformGraph):
+        clips = fitted(clips, artifact.manifest.graph)
+    batch, frames = frozen.manifest.graph.shape[:2]
+    reference = float32_stems(to_onnx(frozen.lean, frozen.spectrogram, frames, batch), frozen.manifest, clips)
+    print(json.dumps(verify(artifact, frozen, clips, reference), indent=1))
 
 
 def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:
     """The networks a file was made from, by the hashes of their weights."""
-    manifest, description = artifact.manifest, beside(artifact.path)
+    manifest, description = artifact.manifest, manifest_path(artifact.path)
     if runs is None:
         sources = json.loads(description.read_text()).get("sources", []) if description.is_file() else []
         runs = [(artifact.path.parent / source).resolve() for source in sources]
@@ -206,10 +161,13 @@ def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:
     given = {sha256(run / WEIGHTS): run for run in runs if (run / WEIGHTS).is_file()}
     if set(given) != set(hashes):
         raise KerasepError(f"{artifact.path}: was made from other runs than {', '.join(map(str, runs))}: export it again")
-    step = manifest.graph == "step"
-    fixed = manifest.window_frames if manifest.margin_frames else 0
-    batch = manifest.batch if manifest.graph == "spectrogram" else 0
-    return freeze([given[digest] for digest in hashes], manifest.name, frames=fixed, batch=batch, step=step)
+    found, graph = [given[digest] for digest in hashes], manifest.graph
+    if isinstance(graph, StepGraph):
+        return freeze_step(found, manifest.name)
+    if isinstance(graph, WaveformGraph):
+        return freeze(found, manifest.name)
+    fixed = graph.windows.frames if graph.windows and graph.windows.margin else 0
+    return freeze(found, manifest.name, frames=fixed, batch=graph.batch)
 
 
 if __name__ == "__main__":

@@ -1,63 +1,19 @@
-"""Files in the browser: python -m export.web FILE.onnx --output DIR makes a page that separates songs on onnxruntime-web.
-
-And, for tests, a file there as a browser would run it, its estimates beside those of ONNX Runtime here.
-"""
+"""A page that separates songs in the browser, on onnxruntime-web: python -m export.web FILE.onnx --output DIR."""
 
 import argparse
-import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.graphs import WaveformGraph
 from kerasep.inference.usage import described
 
-SCRIPT = Path(__file__).with_suffix(".mjs")
 PAGE = Path(__file__).parent / "examples" / "web"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-STUCK = 600  # seconds that no run takes
-
-
-def compare(artifact: Artifact, mixture: np.ndarray, package: Path) -> dict[str, Any]:
-    """Run a file under Node.
-
-    Args:
-        artifact: the file.
-        mixture: what it takes, float32 (batch, frames, bins, channels).
-        package: folder of the npm package onnxruntime-web.
-
-    Returns:
-        `version` of the package, and `max_relative_error` over targets.
-
-    Raises:
-        KerasepError: no Node, no such package, or the file doesn't run on it.
-    """
-    node = shutil.which("node")
-    if node is None or not (package / "dist").is_dir():
-        raise KerasepError(f"{package}: needs Node and onnxruntime-web there: npm install onnxruntime-web")
-    from kerasep.conversion.convert import relative_error  # TensorFlow, which a page does without
-
-    expected = artifact.run(mixture)
-    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
-        given = Path(folder) / "mixture.f32"
-        np.ascontiguousarray(mixture, np.float32).tofile(given)
-        call = [node, str(SCRIPT), str(package), str(artifact.path), str(given), json.dumps(mixture.shape), folder]
-        done = subprocess.run(call, capture_output=True, text=True, timeout=STUCK)  # noqa: S603
-        if done.returncode:
-            reason = next((line for line in done.stderr.splitlines() if "rror" in line), "no reason given")
-            raise KerasepError(f"{artifact.path}: does not run on onnxruntime-web: {reason.strip()}")
-        errors = [
-            relative_error(np.fromfile(Path(folder) / f"{target}.f32", np.float32).reshape(output.shape), output)
-            for target, output in expected.items()
-        ]
-    return {"version": json.loads(done.stdout)["version"], "max_relative_error": max(errors)}
 
 
 def make(file: Path, package: Path, output: Path) -> None:
@@ -75,7 +31,7 @@ def make(file: Path, package: Path, output: Path) -> None:
     if file.suffix != ".onnx":
         raise UsageError(f"{file}: a page runs ONNX files: export one with --graph waveform")
     manifest = Artifact(file).manifest
-    if manifest.graph != "waveform":
+    if not isinstance(manifest.graph, WaveformGraph):
         raise UsageError(f"{file}: takes spectrograms: export it with --graph waveform")
     for name in RUNTIME:
         if not (package / "dist" / name).is_file():

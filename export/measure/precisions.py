@@ -1,4 +1,4 @@
-"""Every network in every precision: exported, verified, timed. The table of docs/export.md is made of it.
+"""Every network in every precision: exported, verified, timed. The tables of docs/export.md come from it.
 
     python -m export.measure.precisions --network conv RUN... --network openunmix RUN... --root MUSDB18 --web PACKAGE \\
         --artifacts DIR -o docs/results/export.json
@@ -18,36 +18,43 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 
 from export.clips import magnitudes, to_verify
+from export.measure.browser import compare
 from export.measure.results import load_or_start
 from export.measure.timing import in_turns, surroundings
-from export.pipeline import PRECISIONS, export
+from export.options import ExportOptions, Format, Precision
+from export.pipeline import export
 from export.verify import operators
-from export.web import compare
 from kerasep.errors import UsageError, reporting
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.manifest import Manifest
+from kerasep.inference.graphs import SpectrogramGraph
 
-SIZE = 2048  # of the matrices whose product says how fast this machine multiplies
-BYTES = 1 << 27  # copied to see how fast it copies
+SIZE = 2048  # of the matrices whose product measures this machine's arithmetic
+BYTES = 1 << 27  # whose copy measures its memory
 MEASURED = ("parity", "agreement_db", "sdr", "rounded_like_hardware", "int8_activations")
 
 
 def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: Path, output: Path) -> None:
-    """Export all, and add what was measured of each file, and of the machine at the same time, to `output`."""
+    """Export all networks and add measurements of each file, and of the machine at that time, to `output`."""
     result = load_or_start(output, {**surroundings(), "networks": {}})
     for name, runs in networks.items():
-        files, lite = (_exported(runs, artifacts, name, form, root) for form in ("onnx", "tflite"))
-        described = {p: {**_file(file), "web": compare(file, _music(file.manifest, 100), web)} for p, file in files.items()}
-        beside = {**_lite_times(files["float32"], lite), "files": {p: _file(file) for p, file in lite.items()}}
-        result["networks"][name] = {**_times(files), "files": described, "tflite": beside}
+        onnx, tflite = (_exported(runs, artifacts, name, form, root) for form in Format)
+        files = {p: {**_file(file), "web": compare(file, _music(_graph(file), 100), web)} for p, file in onnx.items()}
+        lite = {**_tflite_times(onnx["float32"], tflite), "files": {p: _file(file) for p, file in tflite.items()}}
+        result["networks"][name] = {**_times(onnx), "files": files, "tflite": lite}
         write_json(output, result)
 
 
-def _exported(runs: list[Path], artifacts: Path, name: str, form: str, root: Path) -> dict[str, Artifact]:
+def _exported(runs: list[Path], artifacts: Path, name: str, form: Format, root: Path) -> dict[str, Artifact]:
     """A file of each precision."""
-    paths = export(runs, artifacts, name=name, formats=[form], precisions=PRECISIONS, root=root)
-    return {precision: Artifact(path) for precision, path in zip(PRECISIONS, paths, strict=True)}
+    options = ExportOptions(name=name, formats=(form,), precisions=tuple(Precision), root=root)
+    return {str(precision): Artifact(path) for precision, path in zip(Precision, export(runs, artifacts, options), strict=True)}
+
+
+def _graph(artifact: Artifact) -> SpectrogramGraph:
+    graph = artifact.manifest.graph
+    assert isinstance(graph, SpectrogramGraph)  # noqa: S101 - as `_exported` asks for
+    return graph
 
 
 def _file(artifact: Artifact) -> dict[str, Any]:
@@ -56,24 +63,24 @@ def _file(artifact: Artifact) -> dict[str, Any]:
     return {"bytes": artifact.path.stat().st_size, "operators": operators(artifact.path), **kept}
 
 
-def _music(manifest: Manifest, frames: int) -> np.ndarray:
-    """Magnitudes of music as a graph takes them, of its own number of frames or of this."""
-    shape = (1, manifest.window_frames or frames, manifest.spectrogram.bins, manifest.spectrogram.channels)
-    return np.resize(magnitudes(to_verify(None)[0], manifest), shape)
+def _music(graph: SpectrogramGraph, frames: int) -> np.ndarray:
+    """The demo song's magnitudes (1, frames, bins, channels), with the graph's own number of frames where it has one."""
+    _, fixed, *rest = graph.shape
+    return np.resize(magnitudes(to_verify(None)[0], graph.spectrogram), (1, fixed or frames, *rest))
 
 
 def _times(files: dict[str, Artifact]) -> dict[str, Any]:
     """Runs of a block as separating has them, in turns with a product of matrices and a copy.
 
-    The limit is what the block's multiply-adds take at the product's rate, and its input, outputs and weights at the copy's.
+    The limit is the block's multiply-adds at the rate of the product, and its input, outputs and weights at that of the copy.
     """
-    manifest = files["float32"].manifest
-    spectrogram, frames = manifest.spectrogram, manifest.block_frames + 2 * manifest.context_frames
-    block = np.resize(magnitudes(to_verify(None)[0], manifest), (frames, spectrogram.bins, spectrogram.channels))
+    manifest, graph = files["float32"].manifest, _graph(files["float32"])
+    spectrogram, frames = graph.spectrogram, graph.blocks.frames + 2 * graph.blocks.context
+    block = np.resize(magnitudes(to_verify(None)[0], spectrogram), (frames, spectrogram.bins, spectrogram.channels))
     matrix = np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype(np.float32)
-    given, taken = np.ones(BYTES, np.uint8), np.empty(BYTES, np.uint8)
-    parts: dict[str, Callable[[], Any]] = {precision: partial(file.predict, block) for precision, file in files.items()}
-    parts |= {"product": partial(np.matmul, matrix, matrix), "copy": partial(np.copyto, taken, given)}
+    source, copied = np.ones(BYTES, np.uint8), np.empty(BYTES, np.uint8)
+    parts: dict[str, Callable[[], Any]] = {precision: partial(file.estimate, block) for precision, file in files.items()}
+    parts |= {"product": partial(np.matmul, matrix, matrix), "copy": partial(np.copyto, copied, source)}
     samples = in_turns(parts)
     seconds = frames * spectrogram.hop / spectrogram.rate
     moved = block.nbytes * (1 + len(manifest.targets)) + files["float32"].path.stat().st_size
@@ -89,13 +96,13 @@ def _times(files: dict[str, Artifact]) -> dict[str, Any]:
     }
 
 
-def _lite_times(reference: Artifact, files: dict[str, Artifact]) -> dict[str, Any]:
+def _tflite_times(reference: Artifact, files: dict[str, Artifact]) -> dict[str, Any]:
     """Runs of TFLite files in turns with ONNX Runtime's of the same networks in float32, on the same frames and cores."""
-    manifest = files["float32"].manifest
-    mixture = _music(manifest, manifest.block_frames + 2 * manifest.context_frames)
+    graph = _graph(files["float32"])
+    mixture = _music(graph, graph.blocks.frames + 2 * graph.blocks.context)
     parts = {precision: partial(file.run, mixture) for precision, file in files.items()}
     samples = in_turns({"onnx": partial(reference.run, mixture), **parts})
-    seconds = mixture.shape[1] * manifest.spectrogram.hop / manifest.spectrogram.rate
+    seconds = mixture.shape[1] * graph.spectrogram.hop / graph.spectrogram.rate
     return {"frames": mixture.shape[1], "seconds_of_audio": seconds, "samples": samples}
 
 
@@ -110,7 +117,7 @@ def main() -> None:
     given = parser.parse_args()
     networks = {name: [Path(run) for run in runs] for name, *runs in given.network}
     if missing := [name for name, runs in networks.items() if not runs]:
-        raise UsageError(f"--network {missing[0]}: name its runs too")
+        raise UsageError(f"--network {missing[0]}: name its runs as well")
     measure(networks, given.root, given.web, given.artifacts, given.output)
 
 

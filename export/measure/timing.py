@@ -1,4 +1,4 @@
-"""How files are timed side by side, and what on."""
+"""Times of several functions on the same machine, and what machine that is."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ PACKAGES = ("numpy", "onnx", "onnxruntime", "ai-edge-litert", "tensorflow", "ker
 
 
 def surroundings() -> dict[str, Any]:
-    """The machine, and the versions that matter."""
+    """The machine, and versions of the packages that matter, as JSON values."""
     return {
         "machine": {"cores": os.cpu_count(), "system": platform.platform()},
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
@@ -21,7 +21,11 @@ def surroundings() -> dict[str, Any]:
 
 
 def in_turns(parts: Mapping[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Seconds that each takes, one after the other again and again, so that a slow moment of the machine hits all alike."""
+    """Seconds of each function, interleaved, so that a slow moment of the machine affects all of them.
+
+    Returns:
+        `REPETITIONS` times for each, after `WARM_UP` calls that are not counted.
+    """
     samples: dict[str, list[float]] = {name: [] for name in parts}
     for repetition in range(WARM_UP + REPETITIONS):
         for name, part in parts.items():

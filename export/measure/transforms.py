@@ -1,4 +1,4 @@
-"""Waveform graphs beside the same networks' spectrogram graphs with their transform in NumPy: time and agreement.
+"""Waveform graphs against the same networks' spectrogram graphs with their transform in NumPy: time and agreement.
 
 python -m export.measure.transforms --graphs conv.onnx conv-waveform.onnx --graphs ... -o docs/results/waveform.json
 """
@@ -17,9 +17,11 @@ from export.waveform.factored import Plan
 from kerasep.datasets import demo
 from kerasep.errors import UsageError, reporting
 from kerasep.files import write_json
+from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact, sha256
-from kerasep.inference.manifest import INPUT
-from kerasep.inference.separator import Separator
+from kerasep.inference.graphs import INPUT, WaveformGraph
+from kerasep.inference.separator import SpectrogramSeparator
+from kerasep.signal.levels import agreement_db
 
 SECONDS = 10  # at a time, of a graph that takes any number of samples
 
@@ -33,19 +35,19 @@ def measure(pairs: list[tuple[Path, Path]], output: Path) -> None:
 
 
 def _graph(host: Path, waveform: Path) -> dict[str, Any]:
-    separator, artifact = Separator(Artifact(host)), Artifact(waveform)
-    if artifact.manifest.graph != "waveform":
-        raise UsageError(f"{waveform}: not a waveform graph: name the other one first")
-    manifest, spectrogram = artifact.manifest, artifact.manifest.spectrogram
-    samples = manifest.samples or SECONDS * spectrogram.rate // spectrogram.hop * spectrogram.hop
-    music = np.resize(np.sum(list(demo.render().values()), axis=0), (samples, 2))
-    music = music if spectrogram.channels == 2 else music.mean(axis=1, keepdims=True)
+    separator, artifact = SpectrogramSeparator(Artifact(host)), Artifact(waveform)
+    manifest, graph, spectrogram = artifact.manifest, artifact.manifest.graph, separator.graph.spectrogram
+    if not isinstance(graph, WaveformGraph):
+        raise UsageError(f"{waveform}: not a waveform graph: name the spectrogram graph first")
+    multiple = graph.segments.multiple
+    samples = graph.segments.samples if graph.fixed else SECONDS * graph.rate // multiple * multiple
+    music = to_channels(np.resize(np.sum(list(demo.render().values()), axis=0), (samples, 2)), graph.channels)
     mixture = np.ascontiguousarray(music.T)[None]
-    stems, whole = artifact.runtime.run({INPUT: mixture}), separator.separate(music, spectrogram.rate)
-    agreement = min(_decibels(whole[target], stems[target][0].T) for target in manifest.targets)
+    stems, expected = artifact.runtime.run({INPUT: mixture}), separator(music, graph.rate)
+    agreement = min(agreement_db([(stems[target][0].T, expected[target])]) for target in manifest.targets)
     times = in_turns(
         {
-            "host": lambda: separator.separate(music, spectrogram.rate),
+            "host": lambda: separator(music, graph.rate),
             "waveform": lambda: artifact.runtime.run({INPUT: mixture}),
         }
     )
@@ -57,7 +59,7 @@ def _graph(host: Path, waveform: Path) -> dict[str, Any]:
         "format": waveform.suffix[1:],
         "sha256": {"host": sha256(host), "waveform": sha256(waveform)},
         "bytes": waveform.stat().st_size,
-        "seconds_of_audio": samples / spectrogram.rate,
+        "seconds_of_audio": samples / graph.rate,
         "agreement_db": agreement,
         "multiply_adds_per_second": {
             "transform": transform,
@@ -66,11 +68,6 @@ def _graph(host: Path, waveform: Path) -> dict[str, Any]:
         },
         "samples": times,
     }
-
-
-def _decibels(expected: np.ndarray, found: np.ndarray) -> float:
-    error = np.sum(np.square(expected - found, dtype=np.float64))
-    return float(10 * np.log10(np.sum(np.square(expected, dtype=np.float64)) / max(error, 1e-30)))
 
 
 @reporting("export.measure.transforms")

@@ -18,7 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tqdm import tqdm
 
-from kerasep.inference.manifest import INPUT
+from kerasep.inference.graphs import INPUT
 
 # Products, and along which axes of their weights there can be a scale each: inputs' or outputs'.
 AXES = {"MatMul": (-2, -1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "LSTM": (1, 2)}

@@ -15,9 +15,11 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export.tflite.graph import cleared, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
 from export.tflite.lstm import looped
-from kerasep.conversion.convert import called
+from kerasep.conversion.resize import merged_sizes
+from kerasep.conversion.trace import traceable
 from kerasep.errors import KerasepError
-from kerasep.inference.manifest import INPUT, Manifest
+from kerasep.inference.graphs import INPUT, StepGraph
+from kerasep.inference.manifest import Manifest
 from kerasep.inference.runtime import KEY
 from kerasep.inference.usage import described
 
@@ -40,9 +42,9 @@ def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[
     Raises:
         KerasepError: the two graphs differ in something else.
     """
-    batch, given, *rest = shape or manifest.shape
+    batch, given, *rest = shape or manifest.graph.shape
     sizes = [given] if given else FRAMES
-    if manifest.graph != "step":
+    if not isinstance(manifest.graph, StepGraph):  # its LSTMs are cells already
         networks = [looped(network) for network in networks]
     models = [converted(networks, manifest.inputs() | {INPUT: (batch, frames, *rest)}) for frames in sizes]
     models = [cleared(_join(model)) for model in models]
@@ -51,7 +53,7 @@ def to_tflite(networks: Sequence[keras.Model], manifest: Manifest, shape: tuple[
 
 def converted(networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int | None]]) -> schema.ModelT:
     """Networks on the same inputs of these shapes, for these alone."""
-    function = called(networks, shapes)
+    function = traceable(networks, shapes)
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     names = sorted(name for network in networks for name in network.output)  # as TensorFlow takes a dict apart
 
@@ -106,24 +108,28 @@ def _join(model: schema.ModelT) -> schema.ModelT:
 
 
 def resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
-    """A graph that takes any number of frames, from two that take different ones: what differs is given as -1."""
-    for one, other in zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True):
+    """A graph of any number of frames, from the graphs at two numbers of them, as `kerasep.conversion.resize` has it for ONNX.
+
+    Raises:
+        KerasepError: they differ in something that a graph of any size cannot express.
+    """
+    tensors = list(zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True))
+    for one, other in tensors:
         if not np.array_equal(one.shape, other.shape):
             one.shapeSignature = np.where(one.shape == other.shape, one.shape, -1)
     reshapes = [operator for operator in first.subgraphs[0].operators if kind(first, operator) == "RESHAPE"]
     targets = {number for operator in reshapes for number in operator.inputs[1:]}
-    for number, (one, other) in enumerate(zip(first.subgraphs[0].tensors, second.subgraphs[0].tensors, strict=True)):
+    for number, (one, other) in enumerate(tensors):
         given, changed = (model.buffers[tensor.buffer].data for model, tensor in ((first, one), (second, other)))
         if given is None or np.array_equal(given, changed):
             continue
-        sizes, others = given.view(np.int32), changed.view(np.int32)
-        loose = np.where(sizes == others, sizes, -1)
-        if number not in targets or np.count_nonzero(loose == -1) > 1:
+        sizes = merged_sizes(given.view(np.int32), changed.view(np.int32)) if number in targets else None
+        if sizes is None:
             raise KerasepError(f"{one.name.decode()} depends on the number of frames: fix it with --frames")
-        first.buffers[one.buffer].data = loose.astype(np.int32).view(np.uint8)
+        first.buffers[one.buffer].data = sizes.astype(np.int32).view(np.uint8)
     for operator in reshapes:
         if operator.builtinOptions is not None:
-            operator.builtinOptions.newShape = None  # the same again, which would have to agree
+            operator.builtinOptions.newShape = None  # a second copy of the target, which would have to agree with it
     return first
 
 

@@ -1,4 +1,9 @@
-"""TFLite graphs under change: flatbuffers as objects, new operators, tensors and numbers in them."""
+"""TFLite graphs as objects to change: new operators, tensors and buffers in them, and the file they make.
+
+The objects are those of `tensorflow.lite.python.schema_py_generated`, made by flatc from TFLite's schema. It is private, but
+nothing public writes flatbuffers: TensorFlow's and LiteRT's public interfaces convert and run whole files. A test reads and
+writes a file with it, and so notices when it moves or changes.
+"""
 
 import copy
 from collections.abc import Mapping

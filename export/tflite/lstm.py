@@ -1,13 +1,13 @@
-"""LSTMs as TFLite runs them well: with its own operators, and as little as can be in the loop.
+"""LSTMs as TFLite runs them well: built-in operators, and as little as possible inside the loop.
 
-A converter makes a loop of Keras' LSTM that takes one frame at a time, and five times as long as ONNX Runtime. Here the input's
-product with the kernel is made for all frames at once, before the loop, and the loop goes 16 frames at a time, because each of
-its turns copies what it has made so far. Each direction has a loop of its own: what it multiplies by, 1 MB for 256 units, then
-stays in a core's cache. Tried, and slower or the same: both directions in one loop, as two products, as one of two matrices or
-as a grouped convolution; 1, 4, 8 and 32 frames at a time.
+The converter's own loop takes one frame at a time, and five times as long as ONNX Runtime. Here the input's product with the
+kernel is computed for all frames at once, before the loop, and an iteration takes 16 frames, because each one copies the output
+so far. Each direction has a separate loop: its recurrent weights, 1 MB for 256 units, then stay in a core's cache. Tried, and
+slower or the same: both directions in one loop, as two products, as one of two matrices or as a grouped convolution; 1, 4, 8
+and 32 frames an iteration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -16,11 +16,11 @@ from keras import layers
 
 from kerasep.models.lstm import BidirectionalLSTM, SharedLSTM
 
-STEPS = 16  # frames in a turn of the loop at most; as many of them as divide all frames
+UNROLLED = 16  # frames in an iteration at most: the largest number that divides all frames
 
 
 def looped(network: keras.Model) -> keras.Model:
-    """A network with a loop for each LSTM; it takes one number of frames, and one song at a time."""
+    """A network with a loop for each LSTM; it takes one number of frames and one song at a time."""
 
     def clone(layer):
         if isinstance(layer, BidirectionalLSTM):
@@ -34,13 +34,19 @@ def looped(network: keras.Model) -> keras.Model:
 
 def has_loops(networks: Sequence[keras.Model]) -> bool:
     """Whether there are LSTMs in them, at any depth."""
-    return any(
-        isinstance(layer, layers.LSTM | BidirectionalLSTM) for network in networks for layer in network._flatten_layers()
-    )
+    return any(isinstance(layer, layers.LSTM | BidirectionalLSTM | SharedLSTM) for layer in _layers(networks))
+
+
+def _layers(found: Sequence[layers.Layer]) -> Iterator[layers.Layer]:
+    """Layers, and those of the models among them. (Keras' own walk, `_flatten_layers`, is private.)"""
+    for layer in found:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer.layers)
 
 
 class LSTMLoop(layers.Layer):
-    """What trained LSTMs make of a sequence (1, frames, features), side by side: (1, frames, units of all of them)."""
+    """Trained LSTMs on a sequence (1, frames, features), their outputs concatenated: (1, frames, units of all of them)."""
 
     def __init__(self, directions: list[layers.LSTM]) -> None:
         super().__init__()
@@ -61,7 +67,7 @@ class LSTMLoop(layers.Layer):
 
 
 class SharedLoop(layers.Layer):
-    """What a trained LSTM makes of each of several sequences, (1, groups, frames, features)."""
+    """A trained LSTM on each of several sequences, (1, groups, frames, features)."""
 
     def __init__(self, trained: SharedLSTM) -> None:
         super().__init__()
@@ -83,27 +89,30 @@ def _loop(sequences, ordered: list[np.ndarray]):
     frames, count, features = sequences.shape
     kernel, recurrent, bias = ordered
     units = len(recurrent)
-    steps = max(number for number in range(1, STEPS + 1) if frames % number == 0)
+    steps = max(number for number in range(1, UNROLLED + 1) if frames % number == 0)
     projected = tf.matmul(tf.reshape(sequences, (frames * count, features)), kernel) + bias
     chunks = tf.reshape(projected, (frames // steps, steps, count, 4 * units))
 
-    # No shape in the loop depends on its number, as that of a slice from it on would, for a runtime: what comes after the loop
-    # would get its memory only while it runs, and LiteRT 2.3 then reads what comes before it from where it was.
-    def turn(number, hidden, cell, made):
-        new, weights = [], tf.constant(recurrent)  # of the loop's own: what comes from outside is copied at each turn
+    # No shape in the loop depends on its number, as that of a slice from it on would: else a runtime allocates what comes after
+    # the loop only while it runs, and LiteRT 2.3 then reads earlier tensors from where they were before.
+    def iteration(number, hidden, cell, outputs):
+        new, weights = (
+            [],
+            tf.constant(recurrent),
+        )  # inside the loop: a tensor from outside is copied each time
         for frame in tf.unstack(tf.gather(chunks, number)):
             gates = frame + tf.matmul(hidden, weights)
             i, f, o = tf.split(tf.sigmoid(gates[:, : 3 * units]), 3, axis=1)
             cell = f * cell + i * tf.tanh(gates[:, 3 * units :])
             hidden = o * tf.tanh(cell)
             new.append(hidden)
-        return number + 1, hidden, cell, tf.concat([made[1:], [new]], axis=0)
+        return number + 1, hidden, cell, tf.concat([outputs[1:], [new]], axis=0)
 
-    turns, nothing = frames // steps, tf.zeros((count, units))
-    # What is in the last at first goes out turn by turn. Zeros would be in the file: 3 MB for `bands`.
-    start = (0, nothing, nothing, chunks[..., :units])
-    *_, made = tf.while_loop(lambda number, *_: number < turns, turn, start)
-    return tf.reshape(made, (frames, count, units))
+    iterations, zeros = frames // steps, tf.zeros((count, units))
+    # Any values of the outputs' shape: each iteration pushes some out. Zeros would be stored in the file, 3 MB for `bands`.
+    start = (0, zeros, zeros, chunks[..., :units])
+    *_, outputs = tf.while_loop(lambda number, *_: number < iterations, iteration, start)
+    return tf.reshape(outputs, (frames, count, units))
 
 
 def _ordered(weights: list[np.ndarray]) -> list[np.ndarray]:

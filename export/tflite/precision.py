@@ -3,6 +3,10 @@
 As in `export.onnx.int8`, weights are int8 with a scale for each output or each input of a layer, whichever changes it less, and
 activations are int8 only in layers that were measured to stand it. What a layer's weights are expanded by is DEQUANTIZE, which
 XNNPACK carries out once. `int8-dynamic` leaves it to the runtime to find each frame's range; `int8` has ranges from music.
+
+Why not `ai-edge-quantizer` (0.10): weights get scales by output only; its float16 leaves BATCH_MATMUL, the grouped products of
+`bands`, in float32; LiteRT 2.3 does not open what its dynamic recipe makes of a BATCH_MATMUL whose first input is constant; and
+which layers stand int8 activations would still be for us to measure.
 """
 
 import os
@@ -16,7 +20,6 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from export.onnx.int8 import SMALL, chosen, rounded
 from export.tflite.graph import cleared, copied, kind, new_buffer, new_operator, new_tensor, numbers, to_bytes
-from kerasep.inference.manifest import Manifest
 
 Kinds = schema.BuiltinOperator
 Types = schema.TensorType
@@ -67,23 +70,23 @@ def products(model: schema.ModelT, targets: Sequence[str]) -> list[Product]:
     return found
 
 
-def to_half_tflite(model: schema.ModelT, manifest: Manifest) -> schema.ModelT:
+def to_half_tflite(model: schema.ModelT, targets: Sequence[str]) -> schema.ModelT:
     """A float32 graph with float16 weights. It computes in float32, or, where a delegate chooses to, in float16."""
     model = copied(model)
-    for product in products(model, manifest.targets):
+    for product in products(model, targets):
         values = _weights(model, product)
         _expanded(model, product, values.astype(np.float16), Types.FLOAT16)
     return cleared(model)
 
 
 def to_int8_tflite(
-    model: schema.ModelT, manifest: Manifest, clips: Sequence[np.ndarray], dynamic: bool = False
+    model: schema.ModelT, targets: Sequence[str], clips: Sequence[np.ndarray], dynamic: bool = False
 ) -> tuple[schema.ModelT, list[str]]:
     """A float32 graph with int8 weights, and int8 activations in the layers that stand it.
 
     Args:
         model: the graph.
-        manifest: of it.
+        targets: its outputs.
         clips: magnitudes of real mixtures as the graph takes them, float32 (batch, frames, bins, channels).
         dynamic: let the runtime find activations' ranges, rather than take them from the clips.
 
@@ -91,13 +94,13 @@ def to_int8_tflite(
         The graph, and the layers whose activations are int8.
     """
     ranges = _ranges(model, clips)
-    found = products(model, manifest.targets)
+    found = products(model, targets)
     axes = [_axis(model, product, ranges) for product in found]
-    reference = _estimates(_rounded(model, manifest, axes, ranges, [], dynamic), clips)
+    reference = _estimates(_rounded(model, targets, axes, ranges, [], dynamic), clips)
     able = [p for p in found if p.kind in ("FULLY_CONNECTED", "CONV_2D") and (dynamic or p.graph is model.subgraphs[0])]
 
     def quantised(layers: Sequence[str]) -> schema.ModelT:
-        return _rounded(model, manifest, axes, ranges, layers, dynamic)
+        return _rounded(model, targets, axes, ranges, layers, dynamic)
 
     candidates = list(dict.fromkeys(product.layer for product in able))
     layers = chosen(candidates, reference, lambda layers: _estimates(quantised(layers), clips))
@@ -173,11 +176,11 @@ def _axis(model: schema.ModelT, product: Product, ranges: Ranges) -> int:
 
 
 def _rounded(
-    model: schema.ModelT, manifest: Manifest, axes: Sequence[int], ranges: Ranges, layers: Sequence[str], dynamic: bool
+    model: schema.ModelT, targets: Sequence[str], axes: Sequence[int], ranges: Ranges, layers: Sequence[str], dynamic: bool
 ) -> schema.ModelT:
     """With int8 weights, and int8 activations in these layers."""
     model = copied(model)
-    for product, axis in zip(products(model, manifest.targets), axes, strict=True):
+    for product, axis in zip(products(model, targets), axes, strict=True):
         weights = _weights(model, product)
         if product.layer not in layers:
             integers, scales = rounded(weights, [axis])

@@ -1,9 +1,9 @@
 """`kerasep.signal.wiener.wiener`, one iteration, as Keras operations: float32, and without control flow.
 
 The filter in NumPy computes in float64, because the covariance of music whose channels are alike is nearly singular. Here, in
-each bin, two channels are turned into what they have in common and the rest. The covariance then is nearly diagonal, and what
-regularises its determinant, which is added up of parts that are not negative, is not rounded away. The filter commutes with the
-turning, but for rounding: on music with one channel half the other, stems would be off by -30 dB without it, and are by -100
+each bin, two channels are rotated to their principal components (`Rotation`). Their covariance is nearly diagonal, so that the
+regularisation of its determinant, then a sum of parts that are not negative, is not rounded away. The filter commutes with a
+rotation, but for rounding: on music with one channel half the other, stems would be off by -30 dB without it, and are by -100
 dB or less.
 """
 
@@ -24,7 +24,7 @@ def filtered(gains: list, spectrum, frames: int) -> list:
     Args:
         gains: of the first guess, (channels, bins, frames, batch) for each target.
         spectrum: of the mixture, (2, channels, bins, frames, batch): real and imaginary parts.
-        frames: every so many of them, counted from the first, have covariances of their own.
+        frames: that share a covariance, counted from the first.
 
     Returns:
         Spectra as the mixture's.
@@ -40,35 +40,40 @@ def _stretch(gains: list, spectrum) -> list:
     channels = spectrum.shape[1]
     loudest = ops.max(ops.sum(ops.square(spectrum), axis=0), axis=(0, 1, 2), keepdims=True)[0]  # (1, 1, batch)
     unit = ops.maximum(loudest / 100, 1.0)
-    turn = Turn(_signals(spectrum)) if channels == 2 else None
+    rotation = Rotation(_signals(spectrum)) if channels == 2 else None
     mixture, *stems = (_signals(signals) for signals in (spectrum, *(spectrum * gain for gain in gains)))
-    if turn:
-        mixture, *stems = (turn.there(signals) for signals in (mixture, *stems))
+    if rotation:
+        mixture, *stems = (rotation.apply(signals) for signals in (mixture, *stems))
     powers = [_sum(_power(signal) for signal in stem) for stem in stems]
     covariances = [_covariance(stem, channels * EPSILON * unit) for stem in stems]
     whitened = _whitened(mixture, _mixed(powers, covariances), EPSILON**0.5 * unit)
     filtered = [_times(power, parts, whitened) for power, parts in zip(powers, covariances, strict=True)]
-    return [_stacked(turn.back(stem) if turn else stem) for stem in filtered]
+    return [_stacked(rotation.invert(stem) if rotation else stem) for stem in filtered]
 
 
-class Turn:
-    """Two channels to what they have in common over time, in each bin, and what is left of them: a unitary matrix."""
+class Rotation:
+    """The rotation of two channels to their principal components over time, in each bin: a Karhunen-Loeve transform (PCA).
+
+    Unitary: [[cosine, sine phase], [-sine, cosine phase]], where `phase` aligns the right channel with the left.
+    """
 
     def __init__(self, mixture: Signals) -> None:
         left, right, real, imaginary = (ops.sum(plane, axis=1, keepdims=True) for plane in _products(mixture))
         half, size = (left - right) / 2, ops.sqrt(ops.square(real) + ops.square(imaginary))
         cosine = half / (ops.sqrt(ops.square(half) + ops.square(size)) + TINY)  # of twice the angle
         self.cosine, self.sine = ops.sqrt((1 + cosine) / 2), ops.sqrt((1 - cosine) / 2)
-        self.phase = ((real + TINY) / (size + TINY), imaginary / (size + TINY))  # that turns right to left
+        self.phase = ((real + TINY) / (size + TINY), imaginary / (size + TINY))
 
-    def there(self, signals: Signals) -> Signals:
+    def apply(self, signals: Signals) -> Signals:
+        """From left and right to the first and the second component."""
         left, right = signals[0], _product(self.phase, signals[1])
         return [_sum_of(self.cosine, left, self.sine, right), _sum_of(-1 * self.sine, left, self.cosine, right)]
 
-    def back(self, signals: Signals) -> Signals:
-        common, rest = signals
-        right = _sum_of(self.sine, common, self.cosine, rest)
-        return [_sum_of(self.cosine, common, -1 * self.sine, rest), _conjugate_product(self.phase, right)]
+    def invert(self, signals: Signals) -> Signals:
+        """From components to left and right."""
+        first, second = signals
+        right = _sum_of(self.sine, first, self.cosine, second)
+        return [_sum_of(self.cosine, first, -1 * self.sine, second), _conjugate_product(self.phase, right)]
 
 
 def _sum_of(a, x: Complex, b, y: Complex) -> Complex:
@@ -115,14 +120,14 @@ def _whitened(mixture: Signals, covariance: list, least) -> Signals:
     """The regularised covariance's inverse times the mixture."""
     if len(mixture) == 1:
         return [tuple(part / (covariance[0] + least) for part in mixture[0])]
-    (common, rest), (first, second, *cross) = mixture, covariance
+    (main, residual), (first, second, *cross) = mixture, covariance
     # What rounding leaves of the first difference may be below zero.
     determinant = ops.maximum(first * second - _power(cross), 0.0)
     determinant = determinant + least * (first + second + least)
-    across, back = _product(cross, rest), _conjugate_product(cross, common)
+    across, back = _product(cross, residual), _conjugate_product(cross, main)
     return [
-        tuple(((second + least) * a - b) / determinant for a, b in zip(common, across, strict=True)),
-        tuple(((first + least) * a - b) / determinant for a, b in zip(rest, back, strict=True)),
+        tuple(((second + least) * a - b) / determinant for a, b in zip(main, across, strict=True)),
+        tuple(((first + least) * a - b) / determinant for a, b in zip(residual, back, strict=True)),
     ]
 
 
@@ -130,11 +135,11 @@ def _times(power, covariance: list, whitened: Signals) -> Signals:
     """Power times a target's covariance times what was whitened."""
     if len(whitened) == 1:
         return [tuple(power * covariance[0] * part for part in whitened[0])]
-    (common, rest), (first, second, *cross) = whitened, covariance
-    across, back = _product(cross, rest), _conjugate_product(cross, common)
+    (main, residual), (first, second, *cross) = whitened, covariance
+    across, back = _product(cross, residual), _conjugate_product(cross, main)
     return [
-        tuple(power * (first * a + b) for a, b in zip(common, across, strict=True)),
-        tuple(power * (second * a + b) for a, b in zip(rest, back, strict=True)),
+        tuple(power * (first * a + b) for a, b in zip(main, across, strict=True)),
+        tuple(power * (second * a + b) for a, b in zip(residual, back, strict=True)),
     ]
 
 

@@ -5,32 +5,52 @@ spectrum and magnitudes, and from that spectrum and the network's estimates to s
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import reduce
 
 import keras
 import numpy as np
 import onnx
-import tf2onnx
 from keras import ops
-from onnx import GraphProto, ModelProto, compose, numpy_helper
+from onnx import GraphProto, ModelProto, compose
 from tensorflow.lite.python.schema_py_generated import ModelT
 
-from export.tflite.convert import FRAMES, converted, resizable
+from export.tflite import convert
 from export.tflite.graph import copied, joined
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
-from kerasep.conversion.convert import OPSET, called
-from kerasep.conversion.simplify import merged, tidied
-from kerasep.errors import KerasepError, UsageError
-from kerasep.inference.manifest import INPUT, Manifest
-from kerasep.inference.segments import margin, stride
-from kerasep.inference.windows import crossfade
+from kerasep.conversion.merge import merged
+from kerasep.conversion.resize import FRAMES, resizable
+from kerasep.conversion.trace import traced
+from kerasep.errors import UsageError
+from kerasep.inference.chunking import crossfade, segments_of
+from kerasep.inference.graphs import INPUT, Segments, SpectrogramGraph, WaveformGraph
+from kerasep.inference.manifest import Manifest
+from kerasep.inference.masking import Mask, Unclaimed
 from kerasep.signal.masks import TINY
 
 # What goes from graph to graph; with ESTIMATE begin names of what a network makes.
 SPECTRUM, MAGNITUDES, ESTIMATE = "spectrum", "magnitudes", "estimate_"
+DIMENSIONS = ("batch", "frames", "samples", "frames")  # of all of these, where they are free: magnitudes' second, stems' third
+
+
+def usual_frames(graph: SpectrogramGraph) -> int:
+    """Frames that a waveform graph around a network takes if none were asked for, 0 for any.
+
+    Any, unless a filter learns from all of them or the network takes windows. Segments of a song are then at least half their
+    own, half their margins.
+    """
+    if graph.masking.wiener:
+        grid = graph.masking.filter_frames
+        return grid * -(-4 * _segments(graph).margin // (graph.spectrogram.hop * grid))
+    return graph.blocks.frames + 2 * graph.blocks.context if graph.windows else 0
+
+
+def _segments(graph: SpectrogramGraph, samples: int = 0) -> Segments:
+    """Of a waveform graph around a network that takes so many samples, 0 for any number."""
+    blocks, stride = graph.blocks, graph.windows.stride if graph.windows else 1
+    return segments_of(graph.spectrogram, blocks.context, stride, blocks.frames, blocks.minimum, samples)
 
 
 class Waveform:
@@ -38,6 +58,7 @@ class Waveform:
 
     Attributes:
         manifest: of the graph to be.
+        graph: the manifest's.
         network: shape of what the network is to take: batch, frames, bins, channels, 0 for any number of frames.
     """
 
@@ -50,30 +71,37 @@ class Waveform:
         Raises:
             UsageError: what the manifest asks for cannot be done in a graph.
         """
-        if manifest.mask == "binary" or manifest.wiener > 1:
-            raise UsageError(f"{manifest.name}: a waveform graph has no binary masks, and one iteration of a filter at most")
-        if manifest.wiener and not frames:
-            raise UsageError(f"{manifest.name}: a Wiener filter learns from a number of frames: fix it with --frames")
+        inner, name = manifest.graph, manifest.name
+        assert isinstance(inner, SpectrogramGraph)  # noqa: S101 - says the docstring
+        self.masking = inner.masking
+        if self.masking.mask == Mask.BINARY or self.masking.wiener > 1:
+            raise UsageError(f"{name}: a waveform graph has no binary masks, and one iteration of a filter at most")
+        if self.masking.wiener and not frames:
+            raise UsageError(f"{name}: a Wiener filter learns from a number of frames: fix it with --frames")
         try:
-            plan = Plan(manifest.spectrogram)
+            plan = Plan(inner.spectrogram)
         except ValueError as error:
-            raise UsageError(f"{manifest.name}: {error}") from error
+            raise UsageError(f"{name}: {error}") from error
         self.plan, self.frames, self.batch = plan, frames, batch
-        window, step = manifest.window_frames, manifest.step_frames
-        self.windows = 1 + max(0, -(-(frames - window) // step)) if window else 0
-        self.bins, self.channels = manifest.spectrogram.bins, manifest.spectrogram.channels
-        self.network = (batch * (self.windows or 1), window or frames, self.bins, self.channels)
+        self.bins, self.channels = inner.spectrogram.bins, inner.spectrogram.channels
+        self.window, self.stride = (inner.windows.frames, inner.windows.stride) if inner.windows else (0, 0)
+        self.windows = 1 + max(0, -(-(frames - self.window) // self.stride)) if self.window else 0
+        self.network = (batch * (self.windows or 1), self.window or frames, self.bins, self.channels)
+        try:
+            segments = _segments(inner, plan.samples(frames) if frames else 0)
+        except ValueError as error:
+            least = plan.frames(2 * _segments(inner).margin) + self.stride + 1
+            reason = f"{frames} frames are less than a frame and its context: take {least} or more"
+            raise UsageError(f"{name}: {reason}") from error
+        self.graph = WaveformGraph(inner.spectrogram.rate, self.channels, segments, frames > 0, inner.blocks.exact, batch)
         operations = plan.per_second() * self.channels * (1 + len(manifest.targets))
+        inside = {"transform": asdict(inner.spectrogram), "masking": asdict(inner.masking)}
         self.manifest = replace(
             manifest,
-            graph="waveform",
-            batch=batch,
-            samples=plan.samples(frames) if frames else 0,
+            graph=self.graph,
             multiply_adds=manifest.multiply_adds + operations,
+            details=manifest.details | inside,
         )
-        if stride(self.manifest) < 1:
-            least = plan.frames(2 * margin(self.manifest) * plan.spectrogram.hop) + manifest.step_frames + 1
-            raise UsageError(f"{manifest.name}: {frames} frames are less than a frame and its context: take {least} or more")
 
     def in_onnx(self, network: ModelProto) -> ModelProto:
         """All of it around an ONNX network."""
@@ -91,9 +119,6 @@ class Waveform:
         outputs = {output.name: output for output in graph.output}
         del model.graph.output[:]
         model.graph.output.extend(outputs[target] for target in self.manifest.targets)
-        if not self.frames:
-            for value in (*model.graph.input, *model.graph.output):
-                value.type.tensor_type.shape.dim[2].dim_param = "samples"
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -114,15 +139,15 @@ class Waveform:
 
     def _behind(self, frames: int) -> keras.Model:
         """From the mixture's spectrum and the network's estimates to stems."""
-        manifest, signals = self.manifest, self.batch * self.channels
+        signals = self.batch * self.channels
         spectrum = keras.Input((self.plan.rows, signals, frames), batch_size=2, name=SPECTRUM)
         batch, window, *rest = self.network
         size = (window or frames, *rest)
-        inputs = {target: keras.Input(size, batch_size=batch, name=f"{ESTIMATE}{target}") for target in manifest.targets}
+        inputs = {target: keras.Input(size, batch_size=batch, name=f"{ESTIMATE}{target}") for target in self.manifest.targets}
         estimates = {target: self._joined(x, frames) if self.windows else x for target, x in inputs.items()}
         synthesis, halves = Synthesis(self.plan, self.channels), self.plan.halves()[:, None, None]
         gains, missing = self._gains(estimates, spectrum), ((0, self.plan.rows - self.bins), (0, 0), (0, 0))
-        if manifest.wiener:
+        if self.masking.wiener:
             spectra = self._filtered(gains, spectrum)
             stems = {target: synthesis(ops.pad(x, ((0, 0), *missing)) * halves) for target, x in spectra.items()}
         else:
@@ -152,16 +177,16 @@ class Waveform:
 
     def _gains(self, estimates: dict, spectrum) -> dict:
         """`kerasep.signal.masks` in Keras: gains (batch, frames, bins, channels)."""
-        if self.manifest.mask == "none":
+        if self.masking.mask == Mask.NONE:
             magnitudes = ops.maximum(self._magnitudes(spectrum), TINY)
             return {target: estimate / magnitudes for target, estimate in estimates.items()}
-        exponent = self.manifest.exponent
+        exponent = self.masking.exponent
         if exponent != 1:
             strongest = ops.maximum(reduce(ops.maximum, estimates.values()), TINY)
             scaled = {target: estimate / strongest for target, estimate in estimates.items()}
             estimates = {t: ops.square(x) if exponent == 2 else ops.power(x, exponent) for t, x in scaled.items()}
         total = reduce(ops.add, estimates.values()) + TINY * len(estimates)
-        least = TINY if self.manifest.unclaimed == "shared" else 0
+        least = TINY if self.masking.unclaimed == Unclaimed.SHARED else 0
         return {target: (estimate + least if least else estimate) / total for target, estimate in estimates.items()}
 
     def _filtered(self, gains: dict, spectrum) -> dict:
@@ -169,75 +194,55 @@ class Waveform:
         x = ops.reshape(spectrum[:, : self.bins], (2, self.bins, self.batch, self.channels, -1))
         x = ops.transpose(x, (0, 3, 1, 4, 2))
         turned = [ops.transpose(gain, (3, 2, 1, 0)) for gain in gains.values()]
-        stems = filtered(turned, x, self.manifest.filter_frames)
+        stems = filtered(turned, x, self.masking.filter_frames)
         shape = (2, self.bins, self.batch * self.channels, -1)
         return {
             target: ops.reshape(ops.transpose(stem, (0, 2, 4, 1, 3)), shape) for target, stem in zip(gains, stems, strict=True)
         }
 
     def _cut(self, magnitudes, frames: int):
-        """`kerasep.inference.windows.cut` of (batch, frames, bins, channels): (batch x windows, window, bins, channels)."""
-        window, step = self.manifest.window_frames, self.manifest.step_frames
-        missing = (self.windows - 1) * step + window - frames
+        """`kerasep.inference.chunking.cut` of (batch, frames, bins, channels): (batch x windows, window, bins, channels)."""
+        missing = (self.windows - 1) * self.stride + self.window - frames
         x = ops.pad(magnitudes, ((0, 0), (0, missing), (0, 0), (0, 0)))
-        x = ops.reshape(x, (self.batch, -1, step, self.bins * self.channels))
-        x = ops.concatenate([x[:, piece : piece + self.windows] for piece in range(window // step)], axis=2)
-        return ops.reshape(x, (-1, window, self.bins, self.channels))
+        x = ops.reshape(x, (self.batch, -1, self.stride, self.bins * self.channels))
+        pieces = self.window // self.stride
+        x = ops.concatenate([x[:, piece : piece + self.windows] for piece in range(pieces)], axis=2)
+        return ops.reshape(x, (-1, self.window, self.bins, self.channels))
 
     def _joined(self, estimates, frames: int):
         """`crossfade` of (batch x windows, window, bins, channels): (batch, frames, bins, channels)."""
-        window, step = self.manifest.window_frames, self.manifest.step_frames
-        shape = (1, self.windows, window, 1)
-        x = ops.reshape(estimates, (self.batch, self.windows, window, self.bins * self.channels))
-        x = x * _shares(self.windows, window, step).reshape(shape)
-        pieces = window // step
+        stride, pieces = self.stride, self.window // self.stride
+        x = ops.reshape(estimates, (self.batch, self.windows, self.window, self.bins * self.channels))
+        x = x * _shares(self.windows, self.window, stride).reshape(1, self.windows, self.window, 1)
         parts = [
-            ops.pad(x[:, :, piece * step : (piece + 1) * step], ((0, 0), (piece, pieces - 1 - piece), (0, 0), (0, 0)))
+            ops.pad(x[:, :, piece * stride : (piece + 1) * stride], ((0, 0), (piece, pieces - 1 - piece), (0, 0), (0, 0)))
             for piece in range(pieces)
         ]
         whole = ops.reshape(reduce(ops.add, parts), (self.batch, -1, self.bins, self.channels))
         return whole[:, :frames]
 
 
-def _shares(windows: int, frames: int, step: int) -> np.ndarray:
-    """What each window's frames count for where they are put together: (windows, frames)."""
+def _shares(windows: int, frames: int, stride: int) -> np.ndarray:
+    """Each window's weight at each of its frames, where windows are put together: (windows, frames)."""
     shares = np.zeros((windows, frames), np.float32)
     for number, basis in enumerate(np.eye(windows, dtype=np.float32)):
-        whole = crossfade(np.tile(basis[:, None, None, None], (1, frames, 1, 1)), step)
-        shares[number] = whole[number * step : number * step + frames, 0, 0]
+        whole = crossfade(np.tile(basis[:, None, None, None], (1, frames, 1, 1)), stride)
+        shares[number] = whole[number * stride : number * stride + frames, 0, 0]
     return shares
 
 
 def _onnx(build: Callable[[int], keras.Model], frames: int) -> GraphProto:
-    """A part's graph, for any number of frames made of two as `export.tflite.convert.to_tflite` does."""
-    if frames:
-        return _traced(build(frames))
-    first, second = (_traced(build(number)) for number in FRAMES)
-    others = {tensor.name: tensor for tensor in second.initializer}
-    targets = {node.input[1] for node in first.node if node.op_type == "Reshape"}
-    for tensor in first.initializer:
-        given, changed = (numpy_helper.to_array(part) for part in (tensor, others[tensor.name]))
-        if np.array_equal(given, changed):
-            continue
-        loose = np.where(given == changed, given, -1)
-        if tensor.name not in targets or np.count_nonzero(loose == -1) > 1:
-            raise KerasepError(f"{tensor.name} depends on the number of frames: fix it with --frames")
-        tensor.CopyFrom(numpy_helper.from_array(loose, tensor.name))
-    return first
-
-
-def _traced(network: keras.Model) -> GraphProto:
-    function = called([network], _shapes(network))
-    traced, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
-    graph = compose.add_prefix_graph(traced.graph, f"{network.name}/", rename_inputs=False, rename_outputs=False)
-    return merged([tidied(graph, batch=1, frames=1)])
+    """A part's graph, for a number of frames, or 0 for any."""
+    parts = [build(number) for number in ([frames] if frames else FRAMES)]
+    graphs = [traced(part, _shapes(part), f"{part.name}/") for part in parts]
+    return merged([graphs[0] if frames else resizable(graphs[0], graphs[1], DIMENSIONS)])
 
 
 def _tflite(build: Callable[[int], keras.Model], frames: int) -> ModelT:
     """The same for TFLite."""
-    parts = [build(number) for number in ([frames] if frames else FRAMES)]
-    models = [converted([part], _shapes(part)) for part in parts]
-    return models[0] if frames else resizable(*models)
+    parts = [build(number) for number in ([frames] if frames else convert.FRAMES)]
+    models = [convert.converted([part], _shapes(part)) for part in parts]
+    return models[0] if frames else convert.resizable(*models)
 
 
 def _shapes(network: keras.Model) -> dict[str, tuple[int, ...]]:

@@ -12,7 +12,9 @@ import tf2onnx
 from onnx import helper
 
 import kerasep
-from kerasep.conversion.simplify import BATCH, FRAMES, merged, tidied
+from kerasep.conversion.merge import merged
+from kerasep.conversion.resize import BATCHES, FRAMES, resizable
+from kerasep.conversion.simplify import simplified
 from kerasep.inference.graphs import INPUT
 from kerasep.signal.stft import Spectrogram
 
@@ -50,27 +52,31 @@ def _parts(network: keras.Model) -> list[keras.Model]:
 
 def _traced(network: keras.Model, spectrogram: Spectrogram, frames: int, batch: int) -> onnx.GraphProto:
     """A network's graph. All names in it but those of input and outputs begin with its target's, or the network's."""
-    # For a batch of 1 TensorFlow makes of an LSTM what tf2onnx does not know: it is traced for any, and fixed at the end.
-    fixed = batch if batch > 1 else 0
-    if isinstance(network.input, dict):
-        frames = fixed = batch = 1
-        shapes = {name: tensor.shape for name, tensor in network.input.items()}
-    else:
-        frames = network.input_shape[1] or frames
-        shapes = {INPUT: (fixed or BATCH, frames or FRAMES, spectrogram.bins, spectrogram.channels)}
-    function = traceable([network], shapes)
-    graph = converted(function)
     targets = list(network.output)
     prefix = f"{targets[0]}/" if len(targets) == 1 else f"{network.name}-{targets[0]}/"
-    graph = onnx.compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
-    outputs = {output.name: output for output in graph.output}
-    del graph.output[:]
-    graph.output.extend(outputs[target] for target in targets)
-    graph = tidied(graph, fixed, frames)
+    if isinstance(network.input, dict):
+        return traced(network, {name: tuple(tensor.shape) for name, tensor in network.input.items()}, prefix)
+    frames = network.input_shape[1] or frames
+    # For a batch of 1 TensorFlow makes of an LSTM what tf2onnx does not know: it is traced for any, and fixed at the end.
+    batches = (batch, batch) if batch > 1 else BATCHES
+    lengths = (frames, frames) if frames else FRAMES
+    sizes = [(*size, spectrogram.bins, spectrogram.channels) for size in zip(batches, lengths, strict=True)]
+    graphs = [traced(network, {INPUT: size}, prefix) for size in dict.fromkeys(sizes)]
+    graph = graphs[0] if len(graphs) == 1 else resizable(*graphs)
     if batch == 1:
         for value in (*graph.input, *graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = 1
     return graph
+
+
+def traced(network: keras.Model, shapes: Mapping[str, tuple[int, ...]], prefix: str) -> onnx.GraphProto:
+    """A network's graph for inputs of these shapes, simplified; names inside it begin with a prefix."""
+    graph = converted(traceable([network], shapes))
+    graph = onnx.compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
+    outputs = {output.name: output for output in graph.output}
+    del graph.output[:]
+    graph.output.extend(outputs[target] for target in network.output)
+    return simplified(graph)
 
 
 def converted(function: tf.types.experimental.PolymorphicFunction) -> onnx.GraphProto:

@@ -48,10 +48,11 @@ def test_every_case_has_its_numbers(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_every_runtime_is_measured(packed, runs, tmp_path, monkeypatch):
     """Spectrogram graphs in both formats, a waveform graph and a run folder."""
+    from export.options import ExportOptions
     from export.pipeline import export
 
-    lite = next(export([*runs.values()], tmp_path, formats=["tflite"]))
-    waveform = next(export([*runs.values()], tmp_path, graph="waveform"))
+    lite = next(export([*runs.values()], tmp_path, ExportOptions(formats=["tflite"])))
+    waveform = next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform")))
     section = measure([packed, lite, waveform, next(iter(runs.values()))], tmp_path / "out", monkeypatch)
     assert {file["graph"] for file in section["files"]} == {"spectrogram", "waveform"}
     assert {case["provider"] for _, case in cases(section)} >= {"CPUExecutionProvider", "XNNPACK", "Keras"}

@@ -1,6 +1,7 @@
 """Exported graphs: equal to Keras at any size, drawn as a person would, and what is no detour is left as it is."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,7 +12,9 @@ import onnxruntime
 import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from kerasep.conversion.simplify import BATCH, FRAMES, merged, tidied
+from kerasep.conversion.merge import merged
+from kerasep.conversion.resize import BATCHES, FRAMES, resizable
+from kerasep.conversion.simplify import simplified
 from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError
 from kerasep.models import build, folded, receptive_field_of, stepped
@@ -255,10 +258,10 @@ def test_step_graphs_of_two_runs_share_the_mixture_that_waits():
             close(outputs[name], np.asarray(keras_has))
 
 
-# Graphs made by hand. Unless a number is to be freed they are of any size, and `tidied` takes their sizes as fixed.
+# Graphs made by hand, of any sizes; those that are to take any size are made at two.
 
 SHAPE = (2, 7, 5, 2)
-FREE = (BATCH, FRAMES, 5, 2)
+PAIR = list(zip(BATCHES, FRAMES, strict=True))  # batch and frames of a graph that is to take any
 
 
 def drawn(nodes: list[NodeProto], constants: dict[str, Any], shape: tuple[int, ...] = SHAPE, out=None) -> GraphProto:
@@ -292,10 +295,10 @@ def whole(*numbers: int) -> np.ndarray:
 
 
 def unchanged(graph: GraphProto, shape: tuple[int, ...] = SHAPE) -> GraphProto:
-    """Tidies a graph of fixed sizes, whose results must stay what they were."""
+    """Simplifies a graph of fixed sizes, whose results must stay what they were."""
     mixture = np.abs(values(*shape))
     before = run(graph, mixture)["vocals"]
-    tidy = tidied(copy(graph), *shape[:2])
+    tidy = simplified(copy(graph))
     after = run(tidy, mixture)["vocals"]
     assert before.shape == after.shape and np.ptp(before) > 0
     assert error(after, before) <= 1e-6
@@ -306,42 +309,77 @@ def kinds(graph: GraphProto) -> list[str]:
     return [node.op_type for node in graph.node]
 
 
-@pytest.mark.parametrize(("size", "marker"), [(0, BATCH), (1, FRAMES)])
-@pytest.mark.parametrize("kind", ["Slice", "Expand"])
-def test_what_depends_on_a_free_number_is_refused(kind, size, marker):
-    if kind == "Slice":
-        nodes = [node("Slice", "mixture start end axis", "vocals")]
-        constants = {"start": whole(0), "end": whole(marker), "axis": whole(size)}
-    else:
+def resized(draw: Callable[[int, int], GraphProto], sizes: Sequence[tuple[int, int]] = PAIR) -> GraphProto:
+    """What becomes of a graph, drawn by batch and frames, that is to take any size."""
+    return resizable(*(simplified(draw(*size)) for size in sizes))
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("kind", ["Slice", "Expand", "Mul"])
+def test_what_depends_on_a_free_number_is_refused(kind, size):
+    def draw(batch, frames):
+        number = (batch, frames)[size]
         shape = [1, 1, 5, 2]
-        shape[size] = marker
-        nodes = [node("Slice", "mixture start end axes", "one"), node("Expand", "one shape", "spread")]
-        nodes.append(node("Mul", "mixture spread", "vocals"))
-        constants = {"start": whole(0, 0), "end": whole(1, 1), "axes": whole(0, 1), "shape": whole(*shape)}
-    graph = drawn(nodes, constants, FREE)
+        shape[size] = number
+        nodes = {
+            "Slice": [node("Slice", "mixture start end axis", "vocals")],
+            "Expand": [
+                node("Slice", "mixture starts ends axes", "one"),
+                node("Expand", "one shape", "spread"),
+                node("Mul", "mixture spread", "vocals"),
+            ],
+            "Mul": [node("Mul", "mixture share", "vocals")],  # a mean, say
+        }[kind]
+        constants = {
+            "Slice": {"start": whole(0), "end": whole(number), "axis": whole(size)},
+            "Expand": {"starts": whole(0, 0), "ends": whole(1, 1), "axes": whole(0, 1), "shape": whole(*shape)},
+            "Mul": {"share": np.float32(1 / number)},
+        }[kind]
+        return drawn(nodes, constants, (batch, frames, 5, 2))
+
     with pytest.raises(KerasepError, match="depends on the number of frames or the batch: fix both") as caught:
-        tidied(copy(graph), 0, 0)
+        resized(draw)
     assert "\n" not in str(caught.value)
-    sizes = [0, 0]
-    sizes[size] = marker
-    assert kinds(tidied(copy(graph), *sizes)) == kinds(graph)  # with that number fixed it has a place
-    sizes = [BATCH, FRAMES]
-    sizes[size] = 0
+    fixed = [list(pair) for pair in PAIR]
+    fixed[1][size] = fixed[0][size]
+    assert kinds(resized(draw, fixed)) == kinds(draw(*PAIR[0]))  # with that number fixed it has a place
+    fixed = [list(pair) for pair in PAIR]
+    fixed[1][1 - size] = fixed[0][1 - size]
     with pytest.raises(KerasepError, match="fix both"):
-        tidied(copy(graph), *sizes)
+        resized(draw, fixed)
 
 
 def test_reshapes_are_freed_or_refused():
     noise = np.abs(values(3, 11, 5, 2))
     logistic = 1 / (1 + np.exp(-noise))
     nodes = [node("Reshape", "mixture there", "a"), node("Sigmoid", "a", "b"), node("Reshape", "b back", "vocals")]
-    for there in ((BATCH, FRAMES, 10), (BATCH, FRAMES * 10), (BATCH, 5, FRAMES, 2)):
-        tidy = tidied(drawn(nodes, {"there": whole(*there), "back": whole(*FREE)}, FREE), 0, 0)
-        assert error(run(tidy, noise)["vocals"], logistic) <= 1e-6
-    flat = drawn(nodes, {"there": whole(BATCH * FRAMES * 10), "back": whole(*FREE)}, FREE)
+
+    def through(shape: Callable[[int, int], tuple[int, ...]]) -> Callable[[int, int], GraphProto]:
+        def draw(batch, frames):
+            back = (batch, frames, 5, 2)
+            return drawn(nodes, {"there": whole(*shape(batch, frames)), "back": whole(*back)}, back)
+
+        return draw
+
+    for shape in (lambda b, f: (b, f, 10), lambda b, f: (b, f * 10), lambda b, f: (b, 5, f, 2)):
+        assert error(run(resized(through(shape)), noise)["vocals"], logistic) <= 1e-6
+    flat = through(lambda b, f: (b * f * 10,))
     with pytest.raises(KerasepError, match="fix both"):
-        tidied(copy(flat), 0, 0)  # two free numbers, neither of which is there to be read off
-    assert kinds(tidied(copy(flat), 0, FRAMES)) == kinds(flat)  # the batch alone is whatever is left
+        resized(flat)  # two free numbers, neither of which is there to be read off
+    (batch, frames), (other, _) = PAIR
+    assert kinds(resized(flat, [(batch, frames), (other, frames)])) == kinds(
+        flat(batch, frames)
+    )  # the batch is whatever is left
+
+
+def test_graphs_that_differ_in_more_than_sizes_are_refused():
+    """As a converter makes them that takes other ways for other sizes."""
+    first = drawn([node("Sigmoid", "mixture", "vocals")], {})
+    longer = drawn([node("Sigmoid", "mixture", "a"), node("Relu", "a", "vocals")], {}, (2, 8, 5, 2))
+    other = drawn([node("Relu", "mixture", "vocals")], {}, (2, 8, 5, 2))
+    for second in (longer, other):
+        with pytest.raises(KerasepError, match="fix both"):
+            resizable(first, second)
 
 
 def test_a_graph_without_detours_stays_as_it_is():
@@ -357,8 +395,8 @@ def test_a_graph_without_detours_stays_as_it_is():
     ]
     constants = {"kernel": values(4, 2, 1, 3), "bias": values(4), "product": values(4, 2)}
     constants |= {"start": whole(0), "end": whole(4), "axis": whole(3), "step": whole(1), "pads": whole(0, 0, 0, 0, 0, 0, 0, 1)}
-    graph = drawn(nodes, constants, FREE)
-    tidy = tidied(copy(graph), 0, 0)
+    graph, other = (drawn(nodes, constants, (*size, 5, 2)) for size in PAIR)
+    tidy = resizable(simplified(copy(graph)), simplified(other))
     assert list(tidy.node) == list(graph.node) and list(tidy.initializer) == list(graph.initializer)
     assert [size.dim_param or size.dim_value for size in tidy.output[0].type.tensor_type.shape.dim] == ["batch", "frames", 5, 2]
     merge = merged([copy(tidy)])

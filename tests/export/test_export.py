@@ -15,23 +15,27 @@ import soundfile
 from conftest import agreement
 from hypothesis import given
 from hypothesis import strategies as st
-from kerasep.conversion.convert import pack, to_onnx
-from kerasep.inference.windows import cut, middles
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from export import __main__ as command
-from export import pipeline as exporting
 from export import verify
+from export.onnx.exporter import OnnxExporter
 from export.onnx.float16 import as_hardware, fragile, to_half
 from export.onnx.int8 import _axes, _weights, to_int8
-from export.pipeline import PRECISIONS, export
-from kerasep.conversion import convert as conversion
+from export.options import ExportOptions, Precision
+from export.pipeline import export
+from kerasep.conversion import pack as packing
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.pack import pack
+from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
+from kerasep.inference.chunking import cut, middles
+from kerasep.inference.graphs import Windows
+from kerasep.inference.open import open_separator
 from kerasep.inference.runtime import KEY
-from kerasep.inference.separator import Separator
 from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import Spectrogram, istft, stft
@@ -47,12 +51,14 @@ FIXED = {"frames": 100, "batch": 2}
 def exported(runs, hq_root, tmp_path_factory) -> dict[str, Path]:
     """A file of each precision."""
     folder = tmp_path_factory.mktemp("exported")
-    return dict(zip(PRECISIONS, export([*runs.values()], folder, precisions=PRECISIONS, root=hq_root), strict=True))
+    return dict(
+        zip(Precision, export([*runs.values()], folder, ExportOptions(precisions=tuple(Precision), root=hq_root)), strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
 def fixed(runs, hq_root, tmp_path_factory) -> Path:
-    (path,) = export([*runs.values()], tmp_path_factory.mktemp("fixed"), root=hq_root, **FIXED)
+    (path,) = export([*runs.values()], tmp_path_factory.mktemp("fixed"), ExportOptions(root=hq_root, **FIXED))
     return path
 
 
@@ -112,9 +118,9 @@ def test_the_manifest_inside_is_the_one_beside_but_for_what_only_the_latter_can_
 
 
 def test_each_opens_and_separates(exported, mixture):
-    reference = Separator(Artifact(exported["float32"])).separate(mixture[:44100], 44100)
+    reference = open_separator(Artifact(exported["float32"]))(mixture[:44100], 44100)
     for precision, path in exported.items():
-        stems = Separator(Artifact(path)).separate(mixture[:44100], 44100)
+        stems = open_separator(Artifact(path))(mixture[:44100], 44100)
         for target, stem in stems.items():
             assert stem.shape == (44100, 2) and np.abs(stem).max() > 0.01
             assert agreement(reference[target], stem) > {"float32": 200, "float16": 35}.get(precision, 12)
@@ -123,7 +129,7 @@ def test_each_opens_and_separates(exported, mixture):
 def test_the_file_measures_what_its_manifest_says(exported, runs, mixture):
     """Parity on noise, by hand: the networks as they were trained against the file."""
     artifact = Artifact(exported["float16"])
-    networks = conversion.freeze([*runs.values()], "x").networks
+    networks = freeze([*runs.values()], "x").networks
     worst = 0.0
     for frames in (1, 100, 300):
         size = (400, 129, 2)
@@ -167,13 +173,13 @@ def test_activations_are_int8_where_the_manifest_says_so(exported):
 
 def test_a_name_and_terms(runs, hq_root, tmp_path):
     options = {"name": "singer", "licence": "mine alone", "precisions": ["float32", "float32"], "root": hq_root}
-    (path,) = export([runs["vocals"]], tmp_path, **options)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(**options))
     assert left(tmp_path) == ["singer.json", "singer.onnx"]
     assert (beside(path)["name"], beside(path)["licence"], beside(path)["mask"]) == ("singer", "mine alone", "none")
 
 
 def test_a_later_failure_leaves_the_earlier_files(runs, hq_root, tmp_path, monkeypatch):
-    export_all = export([runs["vocals"]], tmp_path, precisions=["float32", "float16"], root=hq_root)
+    export_all = export([runs["vocals"]], tmp_path, ExportOptions(precisions=["float32", "float16"], root=hq_root))
     first = next(export_all)
     monkeypatch.setitem(verify.AGREEMENT, "float16", 1000.0)
     with pytest.raises(KerasepError, match="agree with float32's to"):
@@ -190,8 +196,7 @@ def test_sizes_are_fixed(fixed):
     tensors = (*artifact.runtime.session.get_inputs(), *artifact.runtime.session.get_outputs())
     assert [tensor.name for tensor in tensors] == ["mixture", "vocals", "drums"]
     assert all(tensor.shape == [2, 100, 129, 2] for tensor in tensors)
-    manifest = artifact.manifest
-    assert (manifest.batch, manifest.window_frames, manifest.step_frames, manifest.margin_frames) == (2, 100, 72, 14)
+    assert (artifact.manifest.graph.batch, artifact.manifest.graph.windows) == (2, Windows(100, 72, 14))
 
 
 @pytest.mark.parametrize("frames", [1, 14, 50, 100, 101, 172, 244, 333])
@@ -215,16 +220,16 @@ def test_blocks_of_a_fixed_file_join(fixed, mixture):
     artifact = Artifact(fixed)
     audio = mixture[20_000:][: 970 * 64]
     spectrum = stft(audio, STEREO)
-    assert artifact.manifest.block_frames == 300 and len(spectrum) == 971
+    assert artifact.manifest.graph.blocks.frames == 300 and len(spectrum) == 971
     stems = apply(ratio_gains(artifact.estimate(np.abs(spectrum))), spectrum)
     inside = slice(0, (971 - 14) * 64 - 256)  # what the last window is filled up with is seen from there on
-    for target, stem in Separator(artifact).separate(audio, 44100).items():
+    for target, stem in open_separator(artifact)(audio, 44100).items():
         assert agreement(istft(stems[target], STEREO, len(audio))[inside], stem[inside]) > 100
 
 
 @pytest.mark.parametrize("size", [{"frames": 100}, {"batch": 3}])
 def test_one_size_alone(runs, hq_root, tmp_path, exported, size):
-    (path,) = export([runs["vocals"]], tmp_path, root=hq_root, **size)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(root=hq_root, **size))
     artifact, free = Artifact(path), Artifact(exported["float32"])
     assert artifact.runtime.session.get_inputs()[0].shape == [size.get("batch", "batch"), size.get("frames", "frames"), 129, 2]
     sound = magnitudes(172)
@@ -277,15 +282,19 @@ def tamper(monkeypatch):
     """Lets every precision be made of a graph with other weights."""
 
     def with_change(change, target=""):
-        honest = exporting._onnx
-        monkeypatch.setattr(exporting, "_onnx", lambda g, *others: honest(graph_with(g, change, target), *others))
+        honest = OnnxExporter.quantise
+
+        def quantise(self, graph, *others):
+            return honest(self, graph_with(graph, change, target), *others)
+
+        monkeypatch.setattr(OnnxExporter, "quantise", quantise)
 
     return with_change
 
 
 def refused(runs, folder, match: str, kind=KerasepError, **options) -> str:
     with pytest.raises(KerasepError, match=match) as caught:
-        list(export(runs, folder, **options))
+        list(export(runs, folder, ExportOptions(**options)))
     assert type(caught.value) is kind and "\n" not in str(caught.value)
     assert left(folder) == []
     return str(caught.value)
@@ -312,8 +321,8 @@ def test_what_gives_no_numbers_is_refused(runs, hq_root, tmp_path, tamper, preci
 
 
 def test_pack_refuses_what_gives_no_numbers(runs, tmp_path, monkeypatch):
-    honest = conversion.to_onnx
-    monkeypatch.setattr(conversion, "to_onnx", lambda *given: graph_with(honest(*given), no_numbers))
+    honest = packing.to_onnx
+    monkeypatch.setattr(packing, "to_onnx", lambda *given: graph_with(honest(*given), no_numbers))
     with pytest.raises(KerasepError, match="differs from Keras"):
         pack([runs["vocals"]], tmp_path / "x.onnx", licence="tests")
     assert left(tmp_path) == []
@@ -325,13 +334,13 @@ def test_a_loss_of_sdr_is_refused(runs, hq_root, tmp_path, monkeypatch):
 
 
 def test_an_unusual_operator_is_refused(runs, hq_root, tmp_path, monkeypatch):
-    def converted(graph, *_):
+    def converted(_, graph, *others):
         copy = ModelProto.FromString(graph.SerializeToString())
         copy.graph.node[-1].output[0] = "before"
         copy.graph.node.append(helper.make_node("Identity", ["before"], [graph.graph.node[-1].output[0]], name="last"))
         return copy, {}
 
-    monkeypatch.setattr(exporting, "_onnx", converted)
+    monkeypatch.setattr(OnnxExporter, "quantise", converted)
     refused([runs["vocals"]], tmp_path / "out", "operators that not every runtime has: Identity", root=hq_root)
 
 
@@ -690,8 +699,8 @@ def test_activations_that_span_little_are_int8(dynamic):
 )
 def test_int8_of_fixed_sizes(runs, hq_root, tmp_path, size):
     """Calibration has to come in the graph's own sizes, however little music there is."""
-    (path,) = export([runs["vocals"]], tmp_path, precisions=["int8"], root=hq_root, **size)
-    assert Artifact(path).manifest.batch == size.get("batch", 0)
+    (path,) = export([runs["vocals"]], tmp_path, ExportOptions(precisions=["int8"], root=hq_root, **size))
+    assert Artifact(path).manifest.graph.batch == size.get("batch", 0)
 
 
 def test_int8_without_songs_to_train_on(runs, hq_root, tmp_path):
@@ -708,7 +717,7 @@ def test_songs_without_a_score_refuse_nothing(runs, hq_root, tmp_path):
     song = Path(shutil.copytree(hq_root / "test" / "Three", tmp_path / "root" / "test" / "Instrumental"))
     samples, rate = soundfile.read(song / "vocals.wav")
     soundfile.write(song / "vocals.wav", 0 * samples, rate, "FLOAT")
-    (path,) = export([*runs.values()], tmp_path / "out", precisions=["float16"], root=tmp_path / "root")
+    (path,) = export([*runs.values()], tmp_path / "out", ExportOptions(precisions=["float16"], root=tmp_path / "root"))
     assert beside(path)["details"]["agreement_db"]["median"] >= 40
 
 
@@ -834,10 +843,10 @@ def test_windows_are_the_networks_own(hq_root, tmp_path):
     run = tmp_path / "run"
     Imported(network, Recipe("d", "deepconvsep", options, MONO, Augment()), ("vocals", "drums"), {}).write_run(run)
     refused([run], tmp_path / "out", "take 30 frames and no other number", UsageError, frames=40)
-    (path,) = export([run], tmp_path / "out", frames=30, batch=4, root=hq_root)
+    (path,) = export([run], tmp_path / "out", ExportOptions(frames=30, batch=4, root=hq_root))
     artifact = Artifact(path)
     assert artifact.runtime.session.get_inputs()[0].shape == [4, 30, 129, 1]
-    assert (artifact.manifest.margin_frames, artifact.manifest.step_frames) == (0, 5)
+    assert artifact.manifest.graph.windows == Windows(30, 5)
     sound = magnitudes(83)[:, :, :1]
     windows = np.stack([np.pad(sound, ((0, 2), (0, 0), (0, 0)))[first : first + 30] for first in range(0, 60, 5)])
     assert len(windows) == 12

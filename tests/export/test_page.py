@@ -17,13 +17,14 @@ import pytest
 import soundfile
 from conftest import CHROMIUM, agreement
 
+from export.options import ExportOptions
 from export.pipeline import export
 from export.web import PAGE, RUNTIME, main, make
 from kerasep.datasets.musdb import songs
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.waveform import separator_of
+from kerasep.inference.open import open_separator
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram
 from kerasep.training.recipe import Recipe
@@ -41,7 +42,7 @@ def model(tmp_path_factory) -> Path:
     for weight in network.weights:  # else masks are next to nothing in many bins, and share out what is rounded away
         weight.assign(np.asarray(weight) + np.random.default_rng(1).normal(0, 0.1, weight.shape))
     Imported(network, Recipe("conv", "conv", options, spectrogram), TARGETS, {}).write_run(folder / "run")
-    (path,) = export([folder / "run"], folder, graph="waveform")
+    (path,) = export([folder / "run"], folder, ExportOptions(graph="waveform"))
     return path
 
 
@@ -120,7 +121,7 @@ def downloads(page) -> dict[str, np.ndarray]:
 
 
 def check_stems(page, file: dict, model: Path) -> None:
-    expected = separator_of(Artifact(model)).separate(read(file), 44100)
+    expected = open_separator(Artifact(model))(read(file), 44100)
     for target, stem in downloads(page).items():
         assert stem.shape == expected[target].shape
         assert agreement(expected[target], stem) > 50
@@ -239,7 +240,7 @@ def test_on_node(model, web, song, tmp_path):
     done = run(model, tmp_path / "song.wav", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "times real time" in done.stderr
-    expected = separator_of(Artifact(model)).separate(mixture, 44100)
+    expected = open_separator(Artifact(model))(mixture, 44100)
     for target in TARGETS:
         stem, rate = soundfile.read(tmp_path / "out" / f"{target}.wav", dtype="float32")
         assert rate == 44100 and agreement(np.clip(expected[target], -1, 1), stem) > 50

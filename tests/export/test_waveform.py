@@ -11,10 +11,10 @@ import soundfile
 from conftest import agreement, disturb
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kerasep.inference.segments import margin, stride
 
 from export.measure.transforms import measure
-from export.pipeline import PRECISIONS, export
+from export.options import ExportOptions, Precision
+from export.pipeline import export
 from export.verify import OPERATORS, WAVEFORM, operators
 from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
@@ -23,9 +23,11 @@ from kerasep.cli import main
 from kerasep.datasets.musdb import songs
 from kerasep.errors import UsageError
 from kerasep.importers.imported import Imported
-from kerasep.inference.artifact import Artifact, beside
-from kerasep.inference.separator import Separator
-from kerasep.inference.waveform import WaveformSeparator, separator_of
+from kerasep.inference.artifact import Artifact, manifest_path
+from kerasep.inference.graphs import WaveformGraph
+from kerasep.inference.open import open_separator
+from kerasep.inference.separator import SpectrogramSeparator
+from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
 from kerasep.signal.stft import Spectrogram, istft, stft
 from kerasep.signal.wiener import wiener
@@ -62,10 +64,10 @@ def run(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(run) -> Separator:
+def host(run) -> SpectrogramSeparator:
     """The spectrogram graph with its transform in NumPy."""
     (path,) = export([run], run.parent / "host")
-    return Separator(Artifact(path))
+    return open_separator(Artifact(path))
 
 
 @st.composite
@@ -140,14 +142,14 @@ def test_a_filter_in_the_graph(tmp_path, form):
     defaults = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}
     Imported(model, Recipe("umx", "openunmix", options, spectrogram), TARGETS, defaults).write_run(tmp_path / "run")
     with pytest.raises(UsageError, match="32 frames are less than a frame and its context"):
-        next(export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=32))
+        next(export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=32)))
     (host,) = export([tmp_path / "run"], tmp_path / "host")
-    (path,) = export([tmp_path / "run"], tmp_path, formats=[form], graph="waveform", frames=320)
-    song = sound(Artifact(path).manifest.samples)
+    (path,) = export([tmp_path / "run"], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=320))
+    song = sound(Artifact(path).manifest.graph.segments.samples)
     stems = Artifact(path).runtime.run({"mixture": song.T[None]})
-    for target, expected in Separator(Artifact(host)).separate(song, 44100).items():
+    for target, expected in open_separator(Artifact(host))(song, 44100).items():
         assert agreement(expected, stems[target][0].T) > 90
-    assert "stem" in json.loads(beside(path).read_text())["usage"]["take"]
+    assert "stem" in json.loads(manifest_path(path).read_text())["usage"]["text"]["take"]
 
 
 def test_frames_that_begin_between_hops():
@@ -161,55 +163,52 @@ def test_equal_to_the_transform_in_numpy(run, host, tmp_path, form, batch):
     if run.parent.name.startswith(LOOPS) and (form, batch) == ("tflite", 2):
         pytest.skip("a loop takes one song at a time")
     for frames in next(sizes for name, sizes in FRAMES.items() if run.parent.name.startswith(name)):
-        (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=frames, batch=batch)
+        (path,) = export([run], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=frames, batch=batch))
         artifact = Artifact(path)
-        manifest = artifact.manifest
-        for hops in (manifest.samples // manifest.spectrogram.hop,) if frames else (9, 31, 40):
-            mixture = sound(batch * hops * manifest.spectrogram.hop, manifest.spectrogram.channels)
+        graph, hop = artifact.manifest.graph, host.graph.spectrogram.hop
+        for hops in (graph.segments.samples // hop,) if frames else (9, 31, 40):
+            mixture = sound(batch * hops * hop, graph.channels)
             songs = np.split(mixture, batch)
             stems = artifact.runtime.run({"mixture": np.stack([song.T for song in songs])})
             for place, song in enumerate(songs):
-                for target, expected in host.separate(song, 44100).items():
+                for target, expected in host(song, 44100).items():
                     assert agreement(expected, stems[target][place].T) > 90
 
 
 def test_equal_on_real_music(run, host, tmp_path, clips):
     frames = 0 if run.parent.name.startswith(("conv", *LOOPS)) else 90
-    (path,) = export([run], tmp_path, graph="waveform", frames=frames)
-    separator = separator_of(Artifact(path))
-    hop, channels = separator.manifest.spectrogram.hop, separator.manifest.spectrogram.channels
+    (path,) = export([run], tmp_path, ExportOptions(graph="waveform", frames=frames))
+    separator = open_separator(Artifact(path))
+    graph, hop = separator.graph, host.graph.spectrogram.hop
     # Where blocks do not join without a trace, one of the host's: in more, an LSTM's memory of the song before them differs.
-    hops = 2000 if host.manifest.context_exact else host.manifest.block_frames
+    hops = 2000 if graph.exact else host.graph.blocks.frames
     for song in songs(clips, "test")[:3]:
-        mixture = song.read("mixture", frames=separator.manifest.samples or hops * hop)
-        mixture = mixture if channels == 2 else mixture.mean(axis=1, keepdims=True)
+        mixture = song.read("mixture", frames=graph.segments.samples if graph.fixed else hops * hop)
+        mixture = mixture if graph.channels == 2 else mixture.mean(axis=1, keepdims=True)
         stems = separator.artifact.runtime.run({"mixture": mixture.T[None]})
-        for target, expected in host.separate(mixture, song.rate).items():
+        for target, expected in host(mixture, song.rate).items():
             assert agreement(expected, stems[target][0].T) > 80
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
 def test_long_songs_in_segments(run, host, tmp_path, form):
-    (path,) = export([run], tmp_path, formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
-    separator = separator_of(Artifact(path))
+    (path,) = export(
+        [run], tmp_path, ExportOptions(formats=[form], graph="waveform", frames=300 if run.parent.name.startswith(LOOPS) else 0)
+    )
+    separator = open_separator(Artifact(path))
     assert isinstance(separator, WaveformSeparator)
-    manifest = separator.manifest
-    hop = manifest.spectrogram.hop
-    samples = (2 * stride(manifest) + 3 * margin(manifest)) * hop
-    song = sound(samples, manifest.spectrogram.channels)
-    expected = host.separate(song, 44100)
-    found = separator.separate(song, 44100)
-    inner = slice(
-        None, -(margin(manifest) + 32) * hop
-    )  # behind a fixed graph's last segment there is silence, not the song's end
+    graph, hop, context = separator.graph, host.graph.spectrogram.hop, host.graph.blocks.context
+    segments = graph.segments
+    song = sound(2 * segments.stride + 3 * segments.margin, graph.channels)
+    expected = host(song, 44100)
+    found = separator(song, 44100)
+    inner = slice(None, -segments.margin - 32 * hop)  # behind a fixed graph's last segment there is silence, not the song's end
     for target in TARGETS:
         assert found[target].shape == song.shape
-        least = (
-            100 if manifest.context_exact and manifest.context_frames else 5
-        )  # windows of their own, or a memory without end
+        least = 100 if graph.exact and context else 5  # windows of their own, or a memory without end
         assert agreement(expected[target][inner], found[target][inner]) > least
     for length in (1, hop + 1, 5 * hop):
-        assert found[TARGETS[0]][:length].shape == separator.separate(song[:length], 44100)[TARGETS[0]].shape
+        assert found[TARGETS[0]][:length].shape == separator(song[:length], 44100)[TARGETS[0]].shape
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +232,8 @@ def claiming(tmp_path_factory) -> list[Path]:
 def files(claiming, hq_root, tmp_path_factory) -> dict[str, Path]:
     """`conv` in every precision and both formats, by file name."""
     folder = tmp_path_factory.mktemp("waveform")
-    choice = {"formats": ["onnx", "tflite"], "precisions": PRECISIONS, "graph": "waveform", "root": hq_root}
-    return {path.name: path for path in export(claiming, folder, **choice)}
+    choice = {"formats": ["onnx", "tflite"], "precisions": tuple(Precision), "graph": "waveform", "root": hq_root}
+    return {path.name: path for path in export(claiming, folder, ExportOptions(**choice))}
 
 
 def test_every_precision_is_verified_and_keeps_its_transform(files):
@@ -245,7 +244,7 @@ def test_every_precision_is_verified_and_keeps_its_transform(files):
     )
     for path in files.values():
         manifest = Artifact(path).manifest
-        assert manifest.graph == "waveform" and manifest.batch == 1 and manifest.samples == 0
+        assert isinstance(manifest.graph, WaveformGraph) and manifest.graph.batch == 1 and not manifest.graph.fixed
         assert manifest.details["agreement_db"]["least"] > (100 if manifest.precision == "float32" else 20)
         form = path.suffix[1:]
         assert set(operators(path)) <= OPERATORS[form]["float32"] | OPERATORS[form][manifest.precision] | WAVEFORM[form]
@@ -261,8 +260,8 @@ def test_every_precision_is_verified_and_keeps_its_transform(files):
 def test_the_manifest_says_how_to_use_it(files):
     said = json.loads(files["conv-waveform.onnx"].with_suffix(".json").read_text())["usage"]
     assert said["inputs"] == {"mixture": {"type": "float32", "shape": [1, 2, "samples"]}}
-    assert set(said) == {"inputs", "outputs", "feed", "frames", "segment", "take"}
-    assert "any number that 64 divides" in said["feed"]
+    assert set(said) == {"inputs", "outputs", "audio", "segment", "text"}
+    assert "any number that 64 divides" in said["text"]["feed"]
 
 
 def test_separate(files, tmp_path, capsys):
@@ -288,17 +287,17 @@ def test_separate(files, tmp_path, capsys):
 
 
 def test_a_spectrogram_separator_refuses(files):
-    with pytest.raises(UsageError, match="makes its stems inside the graph"):
-        Separator(Artifact(files["conv-waveform.onnx"]))
+    with pytest.raises(UsageError, match="no spectrogram graph"):
+        SpectrogramSeparator(Artifact(files["conv-waveform.onnx"]))
 
 
 def test_too_short_for_its_context(runs, tmp_path):
     with pytest.raises(UsageError, match="30 frames are less than a frame and its context: take 38 or more"):
-        next(export([*runs.values()], tmp_path, graph="waveform", frames=30))
+        next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform", frames=30)))
 
 
 def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
-    (host,), (graph,) = (list(export(claiming, tmp_path, graph=kind)) for kind in ("spectrogram", "waveform"))
+    (host,), (graph,) = (list(export(claiming, tmp_path, ExportOptions(graph=kind))) for kind in ("spectrogram", "waveform"))
     measure([(host, graph)], tmp_path / "waveform.json")
     (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
     assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0

@@ -4,11 +4,13 @@ import keras
 import numpy as np
 import onnx
 import pytest
-from kerasep.conversion.convert import freeze, save, to_onnx
 
+from export.measure.browser import compare
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
-from export.web import compare
+from kerasep.conversion.freeze import freeze
+from kerasep.conversion.trace import to_onnx
+from kerasep.conversion.write import save_onnx
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
 from kerasep.importers.imported import Imported
@@ -46,14 +48,14 @@ ALLOWED = {"float32": 1e-4, "float16": 2**-10, "int8": 1e-4, "int8-dynamic": 1e-
 @pytest.mark.parametrize("precision", list(ALLOWED))
 def test_every_network_in_every_precision(frozen, precision, web, tmp_path):
     manifest = frozen.manifest
-    frames, spectrogram = manifest.window_frames or 40, manifest.spectrogram
+    frames, spectrogram = manifest.graph.shape[1] or 40, frozen.spectrogram
     mixture = np.random.default_rng(0).rayleigh(size=(2, frames, spectrogram.bins, spectrogram.channels)).astype(np.float32)
     graph = to_onnx(frozen.lean, spectrogram)
     if precision == "float16":
         graph = to_half(graph)
     elif precision != "float32":
         graph = to_int8(graph, [mixture], dynamic=precision == "int8-dynamic")[0]
-    save(graph, manifest, tmp_path / "file.onnx")
+    save_onnx(graph, manifest, tmp_path / "file.onnx")
     assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= ALLOWED[precision]
 
 

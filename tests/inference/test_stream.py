@@ -13,6 +13,7 @@ from conftest import agreement, disturb
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.options import ExportOptions
 from export.pipeline import export
 from kerasep.cli import main
 from kerasep.conversion.freeze import freeze
@@ -58,7 +59,7 @@ def pair(request, tmp_path_factory) -> tuple[Artifact, Artifact]:
     folder = tmp_path_factory.mktemp(request.param)
     run = a_run(folder / "run", network, options)
     pack([run], folder / "whole.onnx")
-    (step,) = export([run], folder, name=request.param, graph="step")
+    (step,) = export([run], folder, ExportOptions(name=request.param, graph="step"))
     return Artifact(folder / "whole.onnx"), Artifact(step)
 
 
@@ -119,7 +120,7 @@ def test_pieces_of_any_length(causal, cuts):
 def causal(tmp_path_factory) -> Artifact:
     network, options, _ = NETWORKS["causal"]
     folder = tmp_path_factory.mktemp("causal")
-    return Artifact(next(export([a_run(folder / "run", network, options)], folder, graph="step")))
+    return Artifact(next(export([a_run(folder / "run", network, options)], folder, ExportOptions(graph="step"))))
 
 
 def test_a_reader_of_the_usage_gets_the_same_estimates(pair):
@@ -168,7 +169,7 @@ def test_a_causal_network_hears_nothing_of_what_comes(causal):
 
 def test_as_onnx_so_as_tflite(tmp_path):
     run = a_run(tmp_path / "run", *NETWORKS["same"][:2])
-    one, other = (Artifact(path) for path in export([run], tmp_path, formats=["onnx", "tflite"], graph="step"))
+    one, other = (Artifact(path) for path in export([run], tmp_path, ExportOptions(formats=["onnx", "tflite"], graph="step")))
     assert other.path.name == "conv-step.tflite"
     audio = sound(5000)
     expected = streamed(StreamSeparator(one), audio, 64)
@@ -225,11 +226,11 @@ def test_refusals(packed, runs, tmp_path, capsys):
     assert len(said) == 2 and "needs a step graph" in said[0] and "has no Wiener filter" in said[1]
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match="takes one frame of one song: leave --frames and --batch out"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", frames=100))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", frames=100)))
     with pytest.raises(UsageError, match="unknown graph 'stream': choose from spectrogram, step"):
-        next(export([*runs.values()], tmp_path / "files", graph="stream"))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="stream")))
     with pytest.raises(UsageError, match="int8: a step graph is exported in float32 or float16"):
-        next(export([*runs.values()], tmp_path / "files", graph="step", precisions=["int8"], root=tmp_path))
+        next(export([*runs.values()], tmp_path / "files", ExportOptions(graph="step", precisions=["int8"], root=tmp_path)))
 
 
 @pytest.mark.parametrize(

@@ -192,10 +192,11 @@ def artifact(request, tmp_path_factory) -> Artifact:
     if request.param in hub.BUNDLED:
         return hub.load(request.param)
     if request.param == "fixed":
+        from export.options import ExportOptions
         from export.pipeline import export
 
         root = request.getfixturevalue("hq_root")
-        (path,) = export([make("thesis", folder)], folder / "out", frames=100, batch=3, root=root)
+        (path,) = export([make("thesis", folder)], folder / "out", ExportOptions(frames=100, batch=3, root=root))
         return Artifact(path)
     frozen = freeze([make(request.param, folder)], request.param)
     save_onnx(to_onnx(frozen.lean, frozen.spectrogram), frozen.manifest, folder / "made.onnx")

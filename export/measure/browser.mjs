@@ -1,5 +1,5 @@
 // One run of an ONNX file on onnxruntime-web's WebAssembly, under Node:
-//   node web.mjs PACKAGE MODEL INPUT SHAPE OUTPUT
+//   node browser.mjs PACKAGE MODEL INPUT SHAPE OUTPUT
 // PACKAGE: the folder of onnxruntime-web; INPUT: float32 of SHAPE (JSON); OUTPUT: a folder, for NAME.f32 of each output.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
