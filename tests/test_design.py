@@ -24,11 +24,7 @@ ALLOWED = {  # room: the rooms it may import
     "download": {"errors"},
     "hub": {"errors", "files", "signal", "inference", "importers", "download"},
     "evaluation": {"errors", "markdown", "files", "signal", "datasets", "inference", "hub"},
-    "demo": {"files", "signal", "datasets", "inference", "evaluation"},
-    "cli": {
-        *("errors", "files", "signal", "datasets", "inference", "training", "conversion", "importers", "hub", "evaluation"),
-        "demo",
-    },
+    "cli": {"errors", "files", "signal", "datasets", "inference", "training", "conversion", "importers", "hub", "evaluation"},
     "data": set(),
     "weights": set(),
     "__init__": {"errors", "hub", "inference", "signal"},
