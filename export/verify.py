@@ -39,7 +39,7 @@ LITE = (
     "ADD BATCH_MATMUL CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED GATHER LEAKY_RELU LESS LOGISTIC MUL PACK PAD POW RELU "
     "RESHAPE REVERSE_V2 SLICE SOFTMAX SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK WHILE"
 )
-WAVEFORM = {  # what waveform graphs may need besides
+WAVEFORM = {  # and what waveform graphs may need as well
     "onnx": frozenset(["Max", "ReduceMax", "ReduceSum", "Sqrt"]),
     "tflite": frozenset(["MAXIMUM", "MIRROR_PAD", "REDUCE_MAX", "SQRT", "SQUARE", "SUM"]),
 }
