@@ -5,8 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from export.options import ExportOptions, Format, Precision
 from kerasep.errors import UsageError, reporting
 from kerasep.inference.graphs import Kind
@@ -38,6 +36,7 @@ def main() -> None:
         root=given.root,
         licence=given.licence,
     )
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from export.pipeline import export  # imports TensorFlow, which takes seconds that --help and wrong calls need not
 
     for path in export(given.runs, given.output, options):

@@ -38,8 +38,8 @@ class Exporter(ABC, Generic[Model]):
         """
         return frames
 
-    def shape(self, frozen: Frozen, around: Waveform | None) -> Shape:
-        """Of the network's input in this format, 0 for any size; `around` is what a waveform graph has around it."""
+    def input_shape(self, frozen: Frozen, wrapper: Waveform | None) -> Shape:
+        """Of the network's input in this format, 0 for any size; `wrapper` is given for waveform graphs."""
         return frozen.manifest.graph.shape
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Exporter(ABC, Generic[Model]):
         """The graph, and its layers whose activations are int8 too."""
 
     @abstractmethod
-    def wrap(self, model: Model, around: Waveform) -> Model:
+    def wrap(self, model: Model, wrapper: Waveform) -> Model:
         """A waveform graph: the network's graph between a transform and its inverse."""
 
     @abstractmethod

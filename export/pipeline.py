@@ -56,15 +56,15 @@ def export(runs: Sequence[Path], output: Path, options: ExportOptions = DEFAULTS
         batch, frames = frozen.manifest.graph.shape[:2]
         reference = to_onnx(frozen.lean, frozen.spectrogram, frames, batch)
         frozen = replace(frozen, manifest=counted(frozen.manifest, reference))
-        around = _around(frozen, options, exporter) if options.graph is Kind.WAVEFORM else None
-        base, heard = (around.manifest, fitted(clips, around.graph)) if around else (frozen.manifest, clips)
-        check = partial(verify, frozen=frozen, clips=heard, reference=float32_stems(reference, frozen.manifest, heard))
-        shape = exporter.shape(frozen, around)
+        wrapper = _wrapper(frozen, options, exporter) if options.graph is Kind.WAVEFORM else None
+        base, music = (wrapper.manifest, fitted(clips, wrapper.graph)) if wrapper else (frozen.manifest, clips)
+        check = partial(verify, frozen=frozen, clips=music, reference=float32_stems(reference, frozen.manifest, music))
+        shape = exporter.input_shape(frozen, wrapper)
         model = exporter.trace(frozen, reference, shape)
         calibration = cache(partial(to_calibrate, cast(Path, options.root), frozen.spectrogram, shape))
         for precision in options.precisions:
             converted, notes = exporter.quantise(model, precision, base.targets, calibration)
-            converted = exporter.wrap(converted, around) if around else converted
+            converted = exporter.wrap(converted, wrapper) if wrapper else converted
             details = base.details | notes | {"verified_on": len(clips)}
             manifest = replace(base, precision=str(precision), details=details)
             path = output / file_name(manifest, form)
@@ -99,8 +99,8 @@ def _named(frozen: Frozen, options: ExportOptions) -> Frozen:
     return replace(frozen, manifest=replace(frozen.manifest, name=options.name or f"{frozen.networks[0].name}{kind}"))
 
 
-def _around(frozen: Frozen, options: ExportOptions, exporter: Exporter[Any]) -> Waveform:
-    """What a waveform graph has around its networks, for the sizes asked for, or those that networks and format take."""
+def _wrapper(frozen: Frozen, options: ExportOptions, exporter: Exporter[Any]) -> Waveform:
+    """Transform, masks and inverse for the sizes asked for, or those that the networks and the format take."""
     graph = frozen.manifest.graph
     assert isinstance(graph, SpectrogramGraph)  # noqa: S101 - as `_waveform` makes it
     needed = exporter.frames(frozen.networks, options.frames, options.batch)

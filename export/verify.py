@@ -8,14 +8,11 @@
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import onnx
 from onnx import ModelProto
@@ -42,7 +39,7 @@ LITE = (
     "ADD BATCH_MATMUL CONCATENATION CONV_2D DIV ELU FULLY_CONNECTED GATHER LEAKY_RELU LESS LOGISTIC MUL PACK PAD POW RELU "
     "RESHAPE REVERSE_V2 SLICE SOFTMAX SPLIT STRIDED_SLICE SUB TANH TILE TRANSPOSE TRANSPOSE_CONV UNPACK WHILE"
 )
-WAVEFORM = {  # what waveform graphs may need besides
+WAVEFORM = {  # and what waveform graphs may need as well
     "onnx": frozenset(["Max", "ReduceMax", "ReduceSum", "Sqrt"]),
     "tflite": frozenset(["MAXIMUM", "MIRROR_PAD", "REDUCE_MAX", "SQRT", "SQUARE", "SUM"]),
 }

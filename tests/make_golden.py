@@ -5,7 +5,7 @@
 
 Without names it makes all for which the packages are there; museval also needs ffmpeg, and the packages of the tests.
 
-museval.json: museval's own scores of made-up signals.
+museval.json: museval's own scores of the signals in museval_cases.py, {case: {metric: (targets, frames)}}.
 
 The others hold the arrays of a case under "case/...", and under "version/..." what made them. Spectrograms are magnitudes in
 the layout (batch, frames, bins, channels). All weights are random.
@@ -66,9 +66,12 @@ def magnitudes(random: np.random.Generator, *shape: int, scale: float = 1.0) -> 
 def museval() -> None:
     if shutil.which("ffmpeg") is None:
         raise ImportError("museval needs ffmpeg")
-    from test_bsseval import RATE, made_up, museval_scores
+    from museval_cases import CASES, museval_scores
 
-    scores = {metric: values.round(9).tolist() for metric, values in museval_scores(*made_up(0), RATE).items()}
+    scores = {
+        name: {metric: values.round(9).tolist() for metric, values in museval_scores(make()).items()}
+        for name, make in CASES.items()
+    }
     golden = {"museval": version("museval"), "scores": scores}
     (GOLDEN / "museval.json").write_text(json.dumps(golden, indent=1) + "\n")
 

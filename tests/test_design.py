@@ -1,6 +1,9 @@
 """Imports go one way (docs/design.md): each room may use the rooms below it and no others."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,11 +24,7 @@ ALLOWED = {  # room: the rooms it may import
     "download": {"errors"},
     "hub": {"errors", "files", "signal", "inference", "importers", "download"},
     "evaluation": {"errors", "markdown", "files", "signal", "datasets", "inference", "hub"},
-    "demo": {"files", "signal", "datasets", "inference", "evaluation"},
-    "cli": {
-        *("errors", "files", "signal", "datasets", "inference", "training", "conversion", "importers", "hub", "evaluation"),
-        "demo",
-    },
+    "cli": {"errors", "files", "signal", "datasets", "inference", "training", "conversion", "importers", "hub", "evaluation"},
     "data": set(),
     "weights": set(),
     "__init__": {"errors", "hub", "inference", "signal"},
@@ -74,3 +73,46 @@ def test_export_and_benchmarks_are_neighbours():
 def test_every_room_is_on_the_plan():
     rooms = {path.relative_to(ROOT / "kerasep").parts[0].removesuffix(".py") for path in MODULES}
     assert rooms == set(ALLOWED)
+
+
+LOOK = """
+import importlib, json, logging, os, signal, sys, warnings
+import ai_edge_litert.interpreter, filelock, joblib, keras, matplotlib, numpy, onnxruntime.quantization, pooch, requests
+import scipy.fft, scipy.linalg, scipy.signal, soundfile, soxr, tensorflow as tf, tf2onnx, tqdm
+
+def state():
+    return {
+        "environment": dict(os.environ),
+        "devices": [device.name for device in tf.config.get_visible_devices()],
+        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "logging": (logging.root.level, logging.root.manager.disable, len(logging.root.handlers), tf.get_logger().level),
+        "warnings": len(warnings.filters),
+        "signals": [str(signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)],
+        "folder": os.getcwd(),
+        "policy": (keras.config.floatx(), keras.config.dtype_policy().name),
+    }
+
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    after = state()
+    assert after == before, f"{name}: {[key for key in before if before[key] != after[key]]}"
+"""
+
+
+def test_no_import_changes_the_process():
+    """The environment, GPUs, logging, warnings and signals are as they were before kerasep, export and benchmarks came."""
+    names = []
+    for folder in ("kerasep", "export", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if "examples" not in parts and not {"__main__", "torch_worker", "torch_training_worker"} & set(parts):
+                names.append(".".join(parts).removesuffix(".__init__"))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*filter(None, [os.environ.get("PYTHONPATH")]), ROOT)))}
+    done = subprocess.run([sys.executable, "-c", LOOK, *names], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("folder", ["kerasep", "export"])
+def test_modules_are_short(folder):
+    assert not [path for path in (ROOT / folder).rglob("*.py") if len(path.read_text().splitlines()) > 300]

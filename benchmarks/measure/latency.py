@@ -48,8 +48,8 @@ class Case(NamedTuple):
 def measure(names: Sequence[str], quick: bool = False, provider: str | None = None) -> dict[str, Any]:
     """Every sample of every case of files, models by name, and run folders.
 
-    Cases of a file take turns with each other and with a product of matrices and a copy on as many threads, each in a process
-    of its own, so that a slow moment of the machine hits all alike.
+    Cases of a file take turns with each other and with a product of matrices and a copy on as many threads, each in its own
+    process, so that a slow moment of the machine hits all alike.
 
     Args:
         quick: fewer rounds, batches and lengths.

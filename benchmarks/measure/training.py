@@ -1,6 +1,6 @@
 """Training: a step on live data against the same step on one cached batch, the step of PyTorch's Open-Unmix, and memory.
 
-Each runs in a process of its own, and all processes take turns, so that a slow moment of the machine hits all alike.
+Each runs in its own process, and all processes take turns, so that a slow moment of the machine hits all alike.
 """
 
 import os

@@ -6,15 +6,12 @@ python -m benchmarks.measure.training_worker {transform,memory} ROOT
 
 import contextlib
 import json
-import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf

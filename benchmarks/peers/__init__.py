@@ -1,1 +1,1 @@
-"""Our separators compared with the PyTorch originals, each of which runs in a virtual environment of its own."""
+"""Our separators compared with the PyTorch originals, each of which runs in a separate virtual environment."""

@@ -29,8 +29,8 @@ class OnnxExporter(Exporter[ModelProto]):
     def _int8(self, model: ModelProto, targets: Sequence[str], clips: Clips, dynamic: bool) -> tuple[ModelProto, list[str]]:
         return to_int8(model, clips, dynamic)
 
-    def wrap(self, model: ModelProto, around: Waveform) -> ModelProto:
-        return around.in_onnx(model)
+    def wrap(self, model: ModelProto, wrapper: Waveform) -> ModelProto:
+        return wrapper.in_onnx(model)
 
     def save(self, model: ModelProto, manifest: Manifest, path: Path) -> None:
         save_onnx(model, manifest, path)

@@ -19,6 +19,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tqdm import tqdm
 
 from kerasep.inference.graphs import INPUT
+from kerasep.signal.levels import agreement_db
 
 # Products, and along which axes of their weights there can be a scale each: inputs' or outputs'.
 AXES = {"MatMul": (-2, -1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0, 1), "LSTM": (1, 2)}
@@ -29,7 +30,7 @@ ALONE, TOGETHER = 35.0, 30.0  # dB by which int8 activations' error must lie bel
 
 
 def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = False) -> tuple[ModelProto, list[str]]:
-    """A float32 graph with int8 weights, and int8 activations in the layers that stand it.
+    """A float32 graph with int8 weights, and int8 activations in the layers that tolerate them.
 
     Args:
         model: the graph.
@@ -54,26 +55,29 @@ def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = Fals
         nodes = [node.name for node in candidates if _layer(node) in chosen]
         return _weights(_activations(model, clips, nodes, dynamic) if nodes else model, axes)
 
-    able = chosen(layers, reference, lambda chosen: _estimates(quantised(chosen), clips))
-    return quantised(able), able
+    tolerant = chosen(layers, reference, lambda chosen: _estimates(quantised(chosen), clips))
+    return quantised(tolerant), tolerant
 
 
 def chosen(
     layers: Sequence[str], reference: Sequence[np.ndarray], estimates: Callable[[Sequence[str]], Sequence[np.ndarray]]
 ) -> list[str]:
-    """Layers whose activations can be int8, given the estimates without any such layer, and with some."""
-    energy = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in reference)
+    """Layers whose activations can be int8.
+
+    Args:
+        layers: to choose from.
+        reference: estimates without int8 activations.
+        estimates: gives the estimates with int8 activations in some layers.
+    """
 
     def agreement(some: Sequence[str]) -> float:
-        pairs = zip(reference, estimates(some), strict=True)
-        error = sum(float(np.sum(np.square(a - b, dtype=np.float64))) for a, b in pairs)
-        return 10 * np.log10(energy / max(error, 1e-30))
+        return agreement_db(zip(estimates(some), reference, strict=True))
 
     alone = {layer: agreement([layer]) for layer in tqdm(layers, desc="layers in int8", leave=False, disable=None)}
-    able = sorted((layer for layer in layers if alone[layer] >= ALONE), key=lambda layer: -alone[layer])
-    while able and agreement(able) < TOGETHER:
-        able.pop()
-    return [layer for layer in layers if layer in able]
+    tolerant = sorted((layer for layer in layers if alone[layer] >= ALONE), key=lambda layer: -alone[layer])
+    while tolerant and agreement(tolerant) < TOGETHER:
+        tolerant.pop()
+    return [layer for layer in layers if layer in tolerant]
 
 
 class _Clips(CalibrationDataReader):
@@ -97,7 +101,7 @@ def _activations(model: ModelProto, clips: Sequence[np.ndarray], nodes: list[str
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         source, output = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
-        logging.disable(logging.WARNING)  # it advises to simplify the graph first, which kerasep.graph has done
+        logging.disable(logging.WARNING)  # it advises to simplify the graph first, which `kerasep.conversion.simplify` has done
         try:
             if dynamic:
                 quantize_dynamic(source, output, nodes_to_quantize=nodes, **weights)
@@ -140,8 +144,8 @@ def _weights(model: ModelProto, axes: dict[str, int]) -> ModelProto:
     nodes = [*(node for pair in expanded.values() for node in pair), *copy.graph.node]
     del copy.graph.node[:]
     copy.graph.node.extend(nodes)
-    taken = {name for node in nodes for name in node.input}
-    for tensor in [tensor for tensor in copy.graph.initializer if tensor.name not in taken]:
+    consumed = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in copy.graph.initializer if tensor.name not in consumed]:
         copy.graph.initializer.remove(tensor)
     return copy
 
@@ -200,7 +204,7 @@ def _along(node: NodeProto, weights: np.ndarray, axis: int) -> tuple[int, ...]:
 
 
 def _of_groups(node: NodeProto, dimensions: int) -> bool:
-    """Whether it is a product for each of some groups, whose weights have so many dimensions. Convolutions' have as many."""
+    """Whether it is a separate product for each group, given its weights' dimensions. (Convolutions' can have three, too.)"""
     return node.op_type == "MatMul" and dimensions == 3
 
 

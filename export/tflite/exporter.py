@@ -31,8 +31,8 @@ class TFLiteExporter(Exporter[ModelT]):
             raise UsageError(f"--batch {batch}: as TFLite, these networks take one song at a time")
         return frames or LOOP_FRAMES
 
-    def shape(self, frozen: Frozen, around: Waveform | None) -> Shape:
-        return around.network if around else frozen.manifest.graph.shape
+    def input_shape(self, frozen: Frozen, wrapper: Waveform | None) -> Shape:
+        return wrapper.network if wrapper else frozen.manifest.graph.shape
 
     def trace(self, frozen: Frozen, reference: ModelProto, shape: Shape) -> ModelT:
         return to_tflite(frozen.lean, frozen.manifest, shape)
@@ -43,8 +43,8 @@ class TFLiteExporter(Exporter[ModelT]):
     def _int8(self, model: ModelT, targets: Sequence[str], clips: Clips, dynamic: bool) -> tuple[ModelT, list[str]]:
         return to_int8_tflite(model, targets, clips, dynamic)
 
-    def wrap(self, model: ModelT, around: Waveform) -> ModelT:
-        return around.in_tflite(model)
+    def wrap(self, model: ModelT, wrapper: Waveform) -> ModelT:
+        return wrapper.in_tflite(model)
 
     def save(self, model: ModelT, manifest: Manifest, path: Path) -> None:
         save_tflite(model, manifest, path)

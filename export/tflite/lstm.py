@@ -7,14 +7,14 @@ slower or the same: both directions in one loop, as two products, as one of two 
 and 32 frames an iteration.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kerasep.models.lstm import BidirectionalLSTM, SharedLSTM
+from kerasep.models.lstm import BidirectionalLSTM, SharedLSTM, keras_lstms
 
 UNROLLED = 16  # frames in an iteration at most: the largest number that divides all frames
 
@@ -34,15 +34,7 @@ def looped(network: keras.Model) -> keras.Model:
 
 def has_loops(networks: Sequence[keras.Model]) -> bool:
     """Whether there are LSTMs in them, at any depth."""
-    return any(isinstance(layer, layers.LSTM | BidirectionalLSTM | SharedLSTM) for layer in _layers(networks))
-
-
-def _layers(found: Sequence[layers.Layer]) -> Iterator[layers.Layer]:
-    """Layers, and those of the models among them. (Keras' own walk, `_flatten_layers`, is private.)"""
-    for layer in found:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer.layers)
+    return any(True for _ in keras_lstms(networks))
 
 
 class LSTMLoop(layers.Layer):

@@ -1,12 +1,12 @@
 """TFLite graphs in fewer bits: weights that are expanded when a file is opened, and products on int8 where that does no harm.
 
 As in `export.onnx.int8`, weights are int8 with a scale for each output or each input of a layer, whichever changes it less, and
-activations are int8 only in layers that were measured to stand it. What a layer's weights are expanded by is DEQUANTIZE, which
-XNNPACK carries out once. `int8-dynamic` leaves it to the runtime to find each frame's range; `int8` has ranges from music.
+activations are int8 only in layers that were measured to tolerate it. DEQUANTIZE expands weights, which XNNPACK does once, when
+a file is opened. With `int8-dynamic` the runtime finds each frame's range; `int8` has ranges from music.
 
 Why not `ai-edge-quantizer` (0.10): weights get scales by output only; its float16 leaves BATCH_MATMUL, the grouped products of
 `bands`, in float32; LiteRT 2.3 does not open what its dynamic recipe makes of a BATCH_MATMUL whose first input is constant; and
-which layers stand int8 activations would still be for us to measure.
+which layers tolerate int8 activations would still be for us to measure.
 """
 
 import os
@@ -51,7 +51,7 @@ def products(model: schema.ModelT, targets: Sequence[str]) -> list[Product]:
     found: list[Product] = []
     counts: dict[str, int] = {}
     for graph in model.subgraphs:
-        known: dict[int, str] = {}  # by weights: a turn of a loop takes them for each of its frames
+        known: dict[int, str] = {}  # by weights: an iteration of a loop uses them for each of its frames
         for operator in graph.operators:
             name = kind(model, operator)
             if name not in OF:
@@ -82,7 +82,7 @@ def to_half_tflite(model: schema.ModelT, targets: Sequence[str]) -> schema.Model
 def to_int8_tflite(
     model: schema.ModelT, targets: Sequence[str], clips: Sequence[np.ndarray], dynamic: bool = False
 ) -> tuple[schema.ModelT, list[str]]:
-    """A float32 graph with int8 weights, and int8 activations in the layers that stand it.
+    """A float32 graph with int8 weights, and int8 activations in the layers that tolerate them.
 
     Args:
         model: the graph.

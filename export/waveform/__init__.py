@@ -1,1 +1,1 @@
-"""The transform, masks and filter as a graph around a network."""
+"""Waveform graphs: a transform, masks or a filter, and the inverse transform in one graph with a network."""

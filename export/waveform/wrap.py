@@ -1,12 +1,12 @@
 """Waveform graphs: a mixture in, its stems out, with transform, network, masks and inverse transform inside.
 
-The network's graph, in whatever precision it is, stands between two others, which stay float32: from the mixture to its
+The network's graph, in any precision, is put between two others, which stay float32: from the mixture to its
 spectrum and magnitudes, and from that spectrum and the network's estimates to stems.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import keras
 import numpy as np
@@ -30,16 +30,15 @@ from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Unclaimed
 from kerasep.signal.masks import TINY
 
-# What goes from graph to graph; with ESTIMATE begin names of what a network makes.
+# Tensors that go from graph to graph; ESTIMATE is the prefix of the network's outputs.
 SPECTRUM, MAGNITUDES, ESTIMATE = "spectrum", "magnitudes", "estimate_"
 DIMENSIONS = ("batch", "frames", "samples", "frames")  # of all of these, where they are free: magnitudes' second, stems' third
 
 
 def usual_frames(graph: SpectrogramGraph) -> int:
-    """Frames that a waveform graph around a network takes if none were asked for, 0 for any.
+    """Frames that a waveform graph takes if none were asked for: 0, which is any, unless it has a filter or windows.
 
-    Any, unless a filter learns from all of them or the network takes windows. Segments of a song are then at least half their
-    own, half their margins.
+    Margins then make up at most half of a segment.
     """
     if graph.masking.wiener:
         grid = graph.masking.filter_frames
@@ -48,25 +47,25 @@ def usual_frames(graph: SpectrogramGraph) -> int:
 
 
 def _segments(graph: SpectrogramGraph, samples: int = 0) -> Segments:
-    """Of a waveform graph around a network that takes so many samples, 0 for any number."""
+    """How songs are cut for a waveform graph that takes this number of samples, 0 for any."""
     blocks, stride = graph.blocks, graph.windows.stride if graph.windows else 1
     return segments_of(graph.spectrogram, blocks.context, stride, blocks.frames, blocks.minimum, samples)
 
 
 class Waveform:
-    """What stands around a network.
+    """Transform, masks or filter, and inverse transform for a network on spectrograms.
 
     Attributes:
-        manifest: of the graph to be.
+        manifest: of the waveform graph.
         graph: the manifest's.
-        network: shape of what the network is to take: batch, frames, bins, channels, 0 for any number of frames.
+        network: shape of the network's input: batch, frames, bins, channels, 0 for any number of frames.
     """
 
     def __init__(self, manifest: Manifest, frames: int, batch: int) -> None:
         """
         Args:
             manifest: of the network's spectrogram graph.
-            frames, batch: that the graph is to take; 0 frames for any number, of a network that takes any.
+            frames, batch: that the graph takes; 0 frames for any number, if the network takes any.
 
         Raises:
             UsageError: what the manifest asks for cannot be done in a graph.
@@ -104,14 +103,14 @@ class Waveform:
         )
 
     def in_onnx(self, network: ModelProto) -> ModelProto:
-        """All of it around an ONNX network."""
-        before, behind = (_onnx(build, self.frames) for build in (self._before, self._behind))
+        """The waveform graph of a network in ONNX."""
+        analysis, synthesis = self._onnx_parts
         middle = compose.add_prefix_graph(network.graph, "network/")
-        behind = compose.add_prefix_graph(behind, "synthesis/", rename_outputs=False)
+        synthesis = compose.add_prefix_graph(synthesis, "synthesis/", rename_outputs=False)
         links = {SPECTRUM: SPECTRUM} | {f"network/{target}": f"{ESTIMATE}{target}" for target in self.manifest.targets}
-        links = {made: f"synthesis/{taken}" for made, taken in links.items()}
-        graph = compose.merge_graphs(before, middle, [(MAGNITUDES, f"network/{INPUT}")])
-        graph = compose.merge_graphs(graph, behind, [*links.items()])
+        links = {output: f"synthesis/{given}" for output, given in links.items()}
+        graph = compose.merge_graphs(analysis, middle, [(MAGNITUDES, f"network/{INPUT}")])
+        graph = compose.merge_graphs(graph, synthesis, [*links.items()])
         model = ModelProto()
         model.CopyFrom(network)
         model.graph.CopyFrom(graph)
@@ -123,12 +122,21 @@ class Waveform:
         return model
 
     def in_tflite(self, network: ModelT) -> ModelT:
-        """All of it around a TFLite network."""
-        before, behind = (_tflite(build, self.frames) for build in (self._before, self._behind))
+        """The waveform graph of a network in TFLite."""
+        analysis, synthesis = map(copied, self._tflite_parts)
         links = {SPECTRUM: SPECTRUM} | {target: f"{ESTIMATE}{target}" for target in self.manifest.targets}
-        return joined(joined(before, copied(network), {MAGNITUDES: INPUT}), behind, links)
+        return joined(joined(analysis, copied(network), {MAGNITUDES: INPUT}), synthesis, links)
 
-    def _before(self, frames: int) -> keras.Model:
+    @cached_property
+    def _onnx_parts(self) -> list[GraphProto]:
+        """Analysis and synthesis, the same for networks in every precision."""
+        return [_onnx(build, self.frames) for build in (self._analysis, self._synthesis)]
+
+    @cached_property
+    def _tflite_parts(self) -> list[ModelT]:
+        return [_tflite(build, self.frames) for build in (self._analysis, self._synthesis)]
+
+    def _analysis(self, frames: int) -> keras.Model:
         """From the mixture to its spectrum and what the network takes."""
         size = (self.channels, self.plan.samples(frames))
         mixture = keras.Input(size, batch_size=self.batch, name=INPUT)
@@ -137,7 +145,7 @@ class Waveform:
         x = self._cut(x, frames) if self.windows else x
         return keras.Model(mixture, {SPECTRUM: spectrum, MAGNITUDES: x}, name="analysis")
 
-    def _behind(self, frames: int) -> keras.Model:
+    def _synthesis(self, frames: int) -> keras.Model:
         """From the mixture's spectrum and the network's estimates to stems."""
         signals = self.batch * self.channels
         spectrum = keras.Input((self.plan.rows, signals, frames), batch_size=2, name=SPECTRUM)
@@ -145,31 +153,31 @@ class Waveform:
         size = (window or frames, *rest)
         inputs = {target: keras.Input(size, batch_size=batch, name=f"{ESTIMATE}{target}") for target in self.manifest.targets}
         estimates = {target: self._joined(x, frames) if self.windows else x for target, x in inputs.items()}
-        synthesis, halves = Synthesis(self.plan, self.channels), self.plan.halves()[:, None, None]
+        inverse, weights = Synthesis(self.plan, self.channels), self.plan.row_weights()[:, None, None]
         gains, missing = self._gains(estimates, spectrum), ((0, self.plan.rows - self.bins), (0, 0), (0, 0))
         if self.masking.wiener:
             spectra = self._filtered(gains, spectrum)
-            stems = {target: synthesis(ops.pad(x, ((0, 0), *missing)) * halves) for target, x in spectra.items()}
+            stems = {target: inverse(ops.pad(x, ((0, 0), *missing)) * weights) for target, x in spectra.items()}
         else:
-            counted, stems = spectrum * halves, {}
+            weighted, stems = spectrum * weights, {}
             for target, gain in gains.items():
-                stems[target] = synthesis(counted * ops.pad(self._inwards(gain), missing))
+                stems[target] = inverse(weighted * ops.pad(self._from_network(gain), missing))
         named = {SPECTRUM: spectrum} | {f"{ESTIMATE}{target}": x for target, x in inputs.items()}
         return keras.Model(named, stems, name="synthesis")
 
     def _magnitudes(self, spectrum):
         """Of a spectrum, (batch, frames, bins, channels)."""
-        return self._outwards(ops.sqrt(ops.sum(ops.square(spectrum), axis=0)[: self.bins, :, :]))
+        return self._to_network(ops.sqrt(ops.sum(ops.square(spectrum), axis=0)[: self.bins, :, :]))
 
-    def _outwards(self, x):
-        """(bins, signals, frames), as transforms have it, to (batch, frames, bins, channels), as networks have it."""
+    def _to_network(self, x):
+        """From the transforms' layout (bins, signals, frames) to the networks' (batch, frames, bins, channels)."""
         x = ops.reshape(x, (self.bins, self.batch, self.channels, -1))
         x = x if self.batch == 1 else ops.transpose(x, (1, 0, 2, 3))
         x = ops.transpose(ops.reshape(x, (self.batch, self.bins * self.channels, -1)), (0, 2, 1))
         return ops.reshape(x, (self.batch, -1, self.bins, self.channels))
 
-    def _inwards(self, x):
-        """And back."""
+    def _from_network(self, x):
+        """The inverse of `_to_network`."""
         x = ops.transpose(ops.reshape(x, (self.batch, -1, self.bins * self.channels)), (0, 2, 1))
         if self.batch > 1:
             x = ops.transpose(ops.reshape(x, (self.batch, self.bins, self.channels, -1)), (1, 0, 2, 3))
@@ -193,8 +201,8 @@ class Waveform:
         """Spectra (2, bins, signals, frames) of the Wiener filter, from gains (batch, frames, bins, channels)."""
         x = ops.reshape(spectrum[:, : self.bins], (2, self.bins, self.batch, self.channels, -1))
         x = ops.transpose(x, (0, 3, 1, 4, 2))
-        turned = [ops.transpose(gain, (3, 2, 1, 0)) for gain in gains.values()]
-        stems = filtered(turned, x, self.masking.filter_frames)
+        transposed = [ops.transpose(gain, (3, 2, 1, 0)) for gain in gains.values()]
+        stems = filtered(transposed, x, self.masking.filter_frames)
         shape = (2, self.bins, self.batch * self.channels, -1)
         return {
             target: ops.reshape(ops.transpose(stem, (0, 2, 4, 1, 3)), shape) for target, stem in zip(gains, stems, strict=True)

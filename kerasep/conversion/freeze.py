@@ -21,6 +21,7 @@ from kerasep.inference.graphs import INPUT, PRESENT, Blocks, SpectrogramGraph, S
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Masking
 from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
+from kerasep.models.lstm import keras_lstms
 from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 from kerasep.training.recipe import WEIGHTS, Recipe
@@ -163,6 +164,8 @@ class _Loaded:
                 raise KerasepError(f"{run}: a second run for {again[0]}: name one run per target")
             if self.records and record["recipe"]["spectrogram"] != self.records[0]["recipe"]["spectrogram"]:
                 raise KerasepError(f"{run}: trained on another spectrogram than {runs[0]}: they cannot share an input")
+            for lstm in keras_lstms([network]):  # else a visible GPU makes it an operator that no converter knows
+                lstm.use_cudnn = False
             self.records.append(record)
             self.networks.append(network)
         self.recipes = [Recipe.from_json(record["recipe"]) for record in self.records]

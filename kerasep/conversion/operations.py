@@ -6,7 +6,7 @@ import onnx
 
 from kerasep.signal.stft import Spectrogram
 
-FRAMES = 100  # for which graphs of any length are counted
+FRAMES = 100  # that graphs of any length are counted for
 
 
 def per_second(graph: onnx.ModelProto, spectrogram: Spectrogram, window: int = 0, step: int = 0) -> float:
@@ -21,7 +21,7 @@ def per_second(graph: onnx.ModelProto, spectrogram: Spectrogram, window: int = 0
 
 
 def count(graph: onnx.ModelProto, frames: int) -> int:
-    """Multiply-adds of one run on so many frames, for each of its batch."""
+    """Multiply-adds of one run on this number of frames, for each item of its batch."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(graph)
     del fixed.graph.value_info[:]
@@ -33,10 +33,10 @@ def count(graph: onnx.ModelProto, frames: int) -> int:
     shapes = {tensor.name: list(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.output, *inferred.value_info):
         shapes[value.name] = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
-    return sum(_of_node(node, shapes) for node in inferred.node) // batch
+    return sum(_multiply_adds(node, shapes) for node in inferred.node) // batch
 
 
-def _of_node(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+def _multiply_adds(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
     inputs = [shapes.get(name, []) for name in node.input]
     if node.op_type in ("MatMul", "Gemm"):
         inner = inputs[0][-1]

@@ -126,9 +126,9 @@ def _join_directions(graph: Graph, hidden: str) -> None:
         if not adjacent or first[1] != second[1] or helper.get_node_attr_value(node, "axis") not in (-1, 2):
             continue
         order = (2, 0, 1, 3) if first[1] else (0, 2, 1, 3)
-        turned = [graph.shapes[hidden][axis] for axis in order]
-        name = graph.insert(node, "Transpose", [hidden], f"{node.output[0]}_turned", turned, perm=order)
-        both = graph.reshape(node, name, (*turned[:2], directions * units), f"{node.output[0]}_both")
+        transposed = [graph.shapes[hidden][axis] for axis in order]
+        name = graph.insert(node, "Transpose", [hidden], f"{node.output[0]}_transposed", transposed, perm=order)
+        both = graph.reshape(node, name, (*transposed[:2], directions * units), f"{node.output[0]}_both")
         node.input[:] = [*node.input[: places[0]], both, *node.input[places[1] + 1 :]]
         if len(node.input) == 1:
             graph.replace(node.output[0], both)

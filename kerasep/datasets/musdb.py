@@ -1,7 +1,7 @@
 """MUSDB18 on disk.
 
-Two forms of the data set are read: MUSDB18-HQ, folders of WAV files (mixture, vocals, drums, bass, other), and MUSDB18, one
-.stem.mp4 per song whose five streams (mixture, drums, bass, other, vocals) are decoded once into a cache of such folders.
+Both forms of the data set are read: MUSDB18-HQ, folders of WAV files (mixture, vocals, drums, bass, other), and MUSDB18, one
+.stem.mp4 a song, whose five streams (mixture, drums, bass, other, vocals) are decoded once into a cache of such folders.
 Songs are then read in slices, so memory does not grow with the data set.
 """
 
@@ -23,7 +23,7 @@ from kerasep.signal.audio import BLOCK, decode_streams
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
 SOURCES = STEMS[1:]
-SUMS = {"accompaniment": ("drums", "bass", "other")}  # what the musdb package derives, too
+SUMS = {"accompaniment": ("drums", "bass", "other")}  # derived by the musdb package as well
 
 # The songs of the training set kept for validation, as the musdb package (0.4.3, configs/mus.yaml) names them.
 VALIDATION = frozenset(
@@ -55,8 +55,8 @@ class Song:
         folder: where its WAV files are.
         rate: sample rate in Hz.
         frames: length of its shortest stem in samples.
-        remix: take the sum of the sources for the mixture, from which the mixture in MUSDB18's AAC files, coded by itself,
-            differs.
+        remix: use the sum of the sources as the mixture. The mixture in MUSDB18's AAC files was encoded separately, and
+            differs from it.
     """
 
     name: str
@@ -69,16 +69,16 @@ class Song:
         """A slice of a stem, or of the accompaniment, float32 (samples, channels)."""
         if parts := SOURCES if self.remix and stem == "mixture" else SUMS.get(stem, ()):
             frames = min(frames, self.frames - start) if frames >= 0 else self.frames - start
-            return np.sum([self.read(source, start, frames) for source in parts], axis=0)
+            return np.asarray(np.sum([self.read(source, start, frames) for source in parts], axis=0))
         with soundfile.SoundFile(self.folder / f"{stem}.wav") as file:
             file.seek(start)
-            return file.read(frames, dtype="float32", always_2d=True)
+            return np.asarray(file.read(frames, dtype="float32", always_2d=True))
 
     def pcm(self, stem: str, start: int, frames: int) -> np.ndarray:
-        """A slice of a stem as 16-bit samples, int16 (samples, 2). Most files hold just that: these are read as they are.
+        """A slice of a stem as 16-bit samples, int16 (samples, 2). Files of 16 bits, as most are, are read without conversion.
 
         Raises:
-            OSError, EOFError, ValueError: the file is not there, or damaged, or ends before the slice does.
+            OSError, EOFError, ValueError: the file is missing or damaged, or ends before the slice does.
         """
         path = self.folder / f"{stem}.wav"
         try:
@@ -87,7 +87,7 @@ class Song:
                     raise wave.Error("not 16 bits")
                 file.setpos(start)
                 samples = np.frombuffer(file.readframes(frames), "<i2").reshape(-1, file.getnchannels())
-        except wave.Error:  # another kind of WAV, or none
+        except wave.Error:  # not 16-bit PCM, or no WAV
             try:
                 samples = np.rint(32767 * np.clip(self.read(stem, start, frames), -1, 1)).astype(np.int16)
             except soundfile.LibsndfileError as error:
@@ -97,7 +97,7 @@ class Song:
         return samples
 
     def blocks(self, stem: str, channels: int) -> Iterator[np.ndarray]:
-        """A stem in pieces, float32 (samples, channels), averaged to one channel where one is asked for."""
+        """A stem in pieces, float32 (samples, channels); its channels are averaged if `channels` is 1."""
         for start in range(0, self.frames, BLOCK):
             samples = self.read(stem, start, min(BLOCK, self.frames - start))
             yield samples if channels == 2 else samples.mean(axis=1, keepdims=True)
@@ -110,11 +110,16 @@ def songs(root: Path, subset: str, progress: bool = False, is_wav: bool = False,
         root: the data set, with folders `train` and `test`.
         subset: "train" (without the validation songs), "validation" or "test".
         progress: show a bar while .stem.mp4 files are decoded.
-        is_wav: pass .stem.mp4 files over, where a folder holds both forms.
+        is_wav: ignore .stem.mp4 files, where a folder holds both forms.
         remix: see `Song`.
 
     Raises:
         KerasepError: the folder is not MUSDB, or a song is damaged.
+
+    Example:
+        >>> song = songs(Path("musdb18hq"), "test")[0]  # doctest: +SKIP
+        >>> song.read("vocals", start=44100, frames=44100).shape  # doctest: +SKIP
+        (44100, 2)
     """
     folder = root / ("test" if subset == "test" else "train")
     if not folder.is_dir():
@@ -147,7 +152,7 @@ def _open(name: str, path: Path, remix: bool) -> Song:
 
 
 def _decoded(path: Path) -> Path:
-    """The folder in the cache that holds a .stem.mp4's streams as WAV files, made if it is not there yet."""
+    """The cached folder of a .stem.mp4's streams as WAV files, made on first use."""
     state = path.stat()
     key = hashlib.sha256(f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}".encode()).hexdigest()[:16]
     stems = cache() / "stems"

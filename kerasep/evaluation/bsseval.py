@@ -21,7 +21,6 @@ Where the time goes, and what is done about it:
 - Whole-song energies are quadratic forms of the filters and the correlations: no signal is filtered for them.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +28,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
-import scipy.linalg
 from numpy.typing import ArrayLike
+
+from kerasep.evaluation.filters import correlations, gram, least_squares_filters
 
 TAPS = 512
 METRICS = ("SDR", "ISR", "SIR", "SAR")
-LAGS_FFT = 8192  # transform of a stretch of signal for the correlations; stretches are TAPS shorter
-STRETCHES = 8  # stretches transformed at a time
 FRAMES = 8  # frames projected at a time
 BINS = 1024  # bins of their spectra at a time, so that they stay in the processor's cache
 
@@ -56,7 +54,7 @@ class Scores:
 
 
 def frame_sdr(references: Signals, estimates: Signals, rate: int) -> dict[str, np.ndarray]:
-    """SDR alone, which needs no filters.
+    """SDR alone, which needs no filters: |s_true|^2 / |s_true - estimate|^2.
 
     Args:
         references: each target's true stem, (samples, channels).
@@ -65,12 +63,17 @@ def frame_sdr(references: Signals, estimates: Signals, rate: int) -> dict[str, n
 
     Returns:
         (frames,) float64 per target, as in `Scores.frames`.
+
+    Example:
+        >>> reference = np.ones((300, 2))
+        >>> frame_sdr({"vocals": reference}, {"vocals": 0.9 * reference}, rate=100)["vocals"].round(3).tolist()
+        [20.0, 20.0, 20.0]
     """
-    length, heard = _heard(references, estimates, rate)
+    length, audible = _audible(references, estimates, rate)
     scores = {}
     for target, reference in references.items():
         error = _energy(reference.astype(np.float64) - estimates[target], length)
-        scores[target] = np.where(heard, _decibels(_energy(reference, length), error), np.nan)
+        scores[target] = np.where(audible, _decibels(_energy(reference, length), error), np.nan)
     return scores
 
 
@@ -87,21 +90,27 @@ def evaluate(references: Signals, estimates: Signals, rate: int) -> Scores:
 
     Raises:
         ValueError: names or shapes do not match, or a reference or estimate is silent throughout, so that no filter is defined.
+
+    Example:
+        >>> reference, noise = np.random.default_rng(0).normal(size=(2, 2000, 1))
+        >>> scores = evaluate({"vocals": reference}, {"vocals": reference + 0.1 * noise}, rate=1000)
+        >>> scores.frames["vocals"]["SDR"].round().tolist(), round(scores.whole["vocals"]["SDR"])
+        ([20.0, 20.0], 20)
     """
     _check(references, estimates)
     targets = tuple(references)
     # (signals, samples) with the channels of a target side by side
-    signals = _side_by_side([*references.values(), *(estimates[t] for t in targets)])
+    signals = _as_rows([*references.values(), *(estimates[t] for t in targets)])
     refs, ests = np.split(signals, 2)
     channels = len(refs) // len(targets)
 
-    lags = _correlations(refs, signals)  # (references, references + estimates, TAPS)
+    lags = correlations(refs, signals, TAPS)  # (references, references + estimates, TAPS)
     among, against = lags[:, : len(refs)], lags[:, len(refs) :]
-    gram = _gram(among)
-    filters, single = _filters(gram, against, channels)
+    inner = gram(among)
+    everything, own = least_squares_filters(inner, against, channels)
 
-    frames = _frame_scores(references, estimates, refs, ests, filters, single, rate)
-    whole = _whole_scores(gram, against, filters, single, ests, channels)
+    frames = _frame_scores(references, estimates, refs, ests, everything, own, rate)
+    whole = _whole_scores(inner, against, everything, own, ests, channels)
     return Scores(
         {target: {metric: frames[m, t] for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
         {target: {metric: float(whole[m, t]) for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
@@ -120,10 +129,10 @@ def _check(references: Signals, estimates: Signals) -> None:
                 raise ValueError(f"the {kind} of {target} is silent throughout")
 
 
-def _heard(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.ndarray]:
+def _audible(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.ndarray]:
     """Length of a frame, and which frames have sound in every reference and every estimate, (frames,).
 
-    museval takes a frame as silent when its channels add up to zero at every sample; so it is here.
+    As in museval, a frame is silent when its channels add up to zero at every sample.
     """
     length = min(rate, min(map(len, references.values())))
     sound = []
@@ -135,10 +144,13 @@ def _heard(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.
 
 def _mono(signal: np.ndarray) -> np.ndarray:
     """Sum of the channels, column by column: much faster than along an axis of two."""
-    return sum((signal[:, channel] for channel in range(1, signal.shape[1])), start=signal[:, 0])
+    total = signal[:, 0]
+    for channel in range(1, signal.shape[1]):
+        total = total + signal[:, channel]
+    return total
 
 
-def _side_by_side(signals: Sequence[np.ndarray]) -> np.ndarray:
+def _as_rows(signals: Sequence[np.ndarray]) -> np.ndarray:
     """Channels as rows, float64 (signals * channels, samples)."""
     samples, channels = signals[0].shape
     rows = np.empty((len(signals) * channels, samples))
@@ -150,83 +162,14 @@ def _side_by_side(signals: Sequence[np.ndarray]) -> np.ndarray:
 def _energy(samples: np.ndarray, length: int) -> np.ndarray:
     """Energy of each frame of `length` samples, over all channels, (frames,)."""
     frames = len(samples) // length
-    return np.square(samples[: frames * length].astype(np.float64)).reshape(frames, -1).sum(axis=1)
+    energies: np.ndarray = np.square(samples[: frames * length].astype(np.float64)).reshape(frames, -1).sum(axis=1)
+    return energies
 
 
 def _decibels(signal: ArrayLike, error: ArrayLike) -> np.ndarray:
     """10 log10(signal / error), infinite where there is no error."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.equal(error, 0), np.inf, 10 * np.log10(np.divide(signal, error)))
-
-
-def _correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """sum_n first_i(n) second_j(n + lag) for lags from 0 to TAPS - 1: (signals, samples) twice -> (first, second, TAPS)."""
-    stretch = LAGS_FFT - TAPS
-    samples = first.shape[1]
-
-    def products(begin: int) -> np.ndarray:
-        """Cross-spectra of a few stretches, each of `first` against one TAPS longer of `second`: (bins, first, second)."""
-        starts = range(begin, min(begin + STRETCHES * stretch, samples), stretch)
-        a = np.zeros((len(first), len(starts), stretch))
-        b = np.zeros((len(second), len(starts), LAGS_FFT))
-        for number, start in enumerate(starts):
-            a[:, number, : samples - start] = first[:, start : start + stretch]
-            b[:, number, : samples - start] = second[:, start : start + LAGS_FFT]
-        a, b = scipy.fft.rfft(a, LAGS_FFT), scipy.fft.rfft(b)  # (signals, stretches, bins)
-        return np.ascontiguousarray(a.conj().transpose(2, 0, 1)) @ np.ascontiguousarray(b.transpose(2, 1, 0))
-
-    total = np.zeros((LAGS_FFT // 2 + 1, len(first), len(second)), complex)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in pool.map(products, range(0, samples, STRETCHES * stretch)):
-            total += part
-    return scipy.fft.irfft(total, axis=0)[:TAPS].transpose(1, 2, 0)
-
-
-def _gram(lags: np.ndarray) -> np.ndarray:
-    """Inner products of all delayed references, (references * TAPS, references * TAPS), from (references, references, TAPS).
-
-    The product of reference i delayed by a and j delayed by b depends on a - b alone: each block is Toeplitz.
-    """
-    count = len(lags)
-    # Lags from -(TAPS - 1) to TAPS - 1 in a row: those below zero are those of the pair the other way round.
-    both = np.concatenate([lags.transpose(1, 0, 2)[:, :, :0:-1], lags], axis=2)
-    windows = np.lib.stride_tricks.sliding_window_view(both, TAPS, axis=2)[..., ::-1]  # [i, j, a, b] = lag a - b
-    return windows.transpose(0, 2, 1, 3).reshape(count * TAPS, count * TAPS)
-
-
-def _filters(gram: np.ndarray, against: np.ndarray, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares filters from references to estimates.
-
-    Returns:
-        From all references, (references, TAPS, estimates); from the target's own, (channels, TAPS, estimates).
-    """
-    references = len(against)
-    right = against.transpose(0, 2, 1)  # (references, TAPS, estimates)
-    everything = _solve(gram, right.reshape(references * TAPS, -1)).reshape(right.shape)
-    own = np.empty((channels, TAPS, right.shape[2]))
-    for start in range(0, references, channels):
-        rows = slice(start * TAPS, (start + channels) * TAPS)
-        part = slice(start, start + channels)
-        own[:, :, part] = _solve(gram[rows, rows], right[part, :, part].reshape(channels * TAPS, channels)).reshape(
-            channels, TAPS, channels
-        )
-    return everything, own
-
-
-def _solve(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """gram^-1 right, with museval's whisper of a ridge.
-
-    Where references repeat each other (a mono stem has two equal channels) there is no inverse, and rounding decides what
-    museval finds; a ridge as large as rounding itself then shares the filter out among them.
-    """
-    peak = gram.diagonal().max()
-    for ridge in (np.finfo(float).eps, 1e-12 * peak, 1e-10 * peak):
-        ridged = gram.copy()
-        ridged.flat[:: len(gram) + 1] += ridge
-        with contextlib.suppress(np.linalg.LinAlgError):
-            factor = scipy.linalg.cho_factor(ridged, lower=True, overwrite_a=True, check_finite=False)
-            return scipy.linalg.cho_solve(factor, right, check_finite=False)
-    raise ValueError("the references' correlations are not finite")
+        return np.asarray(np.where(np.equal(error, 0), np.inf, 10 * np.log10(np.divide(signal, error))))
 
 
 def _frame_scores(
@@ -239,42 +182,42 @@ def _frame_scores(
     rate: int,
 ) -> np.ndarray:
     """(metrics, targets, frames) in dB."""
-    length, heard = _heard(references, estimates, rate)
+    length, audible = _audible(references, estimates, rate)
     size = scipy.fft.next_fast_len(length + TAPS - 1, real=True)  # a filtered frame and its tail
-    # (bins, estimates, references) and, of one target's signals, (bins, targets, channels, channels)
+    # (bins, estimates, references) and, target by target, (bins, targets, channels, channels)
     everything = scipy.fft.rfft(filters, size, axis=1).transpose(1, 2, 0)
     count, channels = len(references), len(single)
     own = scipy.fft.rfft(single, size, axis=1).reshape(channels, -1, count, channels).transpose(1, 2, 3, 0)
     everything, own = np.ascontiguousarray(everything), np.ascontiguousarray(own)
-    weight = np.full((len(everything), 1, 1), 2.0 / size)  # Parseval, with the half of the spectrum that is not there
+    weight = np.full((len(everything), 1, 1), 2.0 / size)  # Parseval's theorem for half a spectrum
     weight[0] = 1.0 / size
     if size % 2 == 0:
         weight[-1] = 1.0 / size
 
     def energies(start: int) -> np.ndarray:
         """Of a few frames, (7, targets, frames): s_true, e_spat, s_true + e_spat, e_interf, all three, e_artif, the error."""
-        few = min(FRAMES, len(heard) - start)
-        span = slice(start * length, (start + few) * length)
+        number = min(FRAMES, len(audible) - start)
+        span = slice(start * length, (start + number) * length)
         # (signals, frames, bins) -> (bins, signals, frames)
         true, estimate = (
-            scipy.fft.rfft(signals[:, span].reshape(-1, few, length), size).transpose(2, 0, 1) for signals in (refs, ests)
+            scipy.fft.rfft(signals[:, span].reshape(-1, number, length), size).transpose(2, 0, 1) for signals in (refs, ests)
         )
-        total = np.zeros((7, count, few))
+        total = np.zeros((7, count, number))
         for low in range(0, len(weight), BINS):
             bins = slice(low, low + BINS)
             s, x, w = np.ascontiguousarray(true[bins]), np.ascontiguousarray(estimate[bins]), weight[bins]
-            one = (own[bins] @ s.reshape(-1, count, channels, few)).reshape(s.shape)
+            one = (own[bins] @ s.reshape(-1, count, channels, number)).reshape(s.shape)
             all_ = everything[bins] @ s
-            for number, part in enumerate((s, one - s, one, all_ - one, all_, x - all_, x - s)):
+            for row, part in enumerate((s, one - s, one, all_ - one, all_, x - all_, x - s)):
                 energy = ((part.real**2 + part.imag**2) * w).sum(axis=0)  # (signals, frames)
-                total[number] += energy.reshape(count, channels, few).sum(axis=1)
+                total[row] += energy.reshape(count, channels, number).sum(axis=1)
         return total
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        parts = list(pool.map(energies, range(0, len(heard), FRAMES)))
+        parts = list(pool.map(energies, range(0, len(audible), FRAMES)))
     s_true, e_spat, filtered, e_interf, projected, e_artif, error = np.concatenate(parts, axis=2)
     scores = [_decibels(s_true, error), _decibels(s_true, e_spat), _decibels(filtered, e_interf), _decibels(projected, e_artif)]
-    return np.where(heard, scores, np.nan)
+    return np.where(audible, scores, np.nan)
 
 
 def _whole_scores(

@@ -1,9 +1,10 @@
-"""What can be scored: a model, a folder of somebody's estimates, an oracle, or the mixture itself.
+"""What can be scored: a model, a folder of any program's estimates, an oracle, or the mixture itself.
 
-A system is a small value that can be sent to another process; it gives the stems of a song when asked.
+A system is a small value that can be sent to another process, and separates songs there.
 """
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +37,7 @@ class System(Protocol):
         ...
 
     def manifest(self) -> dict[str, Any]:
-        """A model's manifest, nothing for what has none."""
+        """A model's manifest, empty for any other system."""
         ...
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
@@ -115,17 +116,25 @@ class Estimates(_WithoutManifest):
         return stems
 
 
+class Ideal(StrEnum):
+    """What an oracle makes of the true stems."""
+
+    IRM = "irm"  # ratio mask
+    IBM = "ibm"  # binary mask
+    MWF = "mwf"  # multichannel Wiener filter, one iteration
+
+
 @dataclass(frozen=True)
 class Oracle(_WithoutManifest):
-    """The best that masks or the Wiener filter could do: they are given the true stems' magnitudes.
+    """The best that masks or the Wiener filter could do: they are made of the true stems' magnitudes.
 
     Attributes:
-        kind: "irm" (ratio mask), "ibm" (binary mask) or "mwf" (multichannel Wiener filter, one iteration).
+        kind: of mask or filter.
         exponent: of the ratio mask.
-        spectrogram: in which they are taken.
+        spectrogram: transform of the masks or the filter.
     """
 
-    kind: str
+    kind: Ideal
     exponent: float = 1.0
     targets: tuple[str, ...] = SOURCES
     spectrogram: Spectrogram = field(default_factory=Spectrogram)
@@ -140,19 +149,20 @@ class Oracle(_WithoutManifest):
     def stems(self, song: Song) -> dict[str, np.ndarray]:
         mixture = stft(song.read("mixture", frames=song.frames), self.spectrogram)
         true = {t: np.abs(stft(song.read(t, frames=song.frames), self.spectrogram)) for t in self.targets}
-        if self.kind == "irm":
-            gains = ratio_gains(true, self.exponent)
-        elif self.kind == "ibm":
-            gains = binary_gains(true)
-        else:
-            gains = magnitude_gains(true, np.abs(mixture))
-        spectra = wiener(gains, mixture, iterations=int(self.kind == "mwf"))
+        match self.kind:
+            case Ideal.IRM:
+                gains = ratio_gains(true, self.exponent)
+            case Ideal.IBM:
+                gains = binary_gains(true)
+            case Ideal.MWF:
+                gains = magnitude_gains(true, np.abs(mixture))
+        spectra = wiener(gains, mixture, iterations=1 if self.kind == Ideal.MWF else 0)
         return {t: istft(s, self.spectrogram, song.frames) for t, s in spectra.items()}
 
 
 @dataclass(frozen=True)
 class Mixture(_WithoutManifest):
-    """The floor: the mixture shared out evenly."""
+    """The floor: the mixture divided evenly among the targets."""
 
     targets: tuple[str, ...] = SOURCES
 

@@ -48,4 +48,6 @@ class Masking:
         choice(self, "unclaimed", Unclaimed)
         if isinstance(self.exponent, bool) or not isinstance(self.exponent, int | float) or not 0 < self.exponent < 100:
             raise ValueError(f"exponent must be a positive number below 100, not {self.exponent!r}")
-        whole_numbers(self, wiener=0, filter_frames=1)
+        if type(self.wiener) is not int or self.wiener < 0:
+            raise ValueError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener!r}")
+        whole_numbers(self, filter_frames=1)

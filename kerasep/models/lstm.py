@@ -10,6 +10,8 @@ same numbers come from a recurrence of two small products per frame:
   weights per frame, which is most of the memory of Open-Unmix's training step.
 """
 
+from collections.abc import Iterator, Sequence
+
 import keras
 from keras import ops
 
@@ -137,3 +139,16 @@ def recurrence(projected, *kernels):
         return at_gates, *(ops.einsum("tbu,tbv->uv", hiddens_before[:, number], at_gates[:, number]) for number in directions)
 
     return hiddens, gradient
+
+
+def keras_lstms(found: Sequence[keras.layers.Layer]) -> Iterator[keras.layers.LSTM]:
+    """Keras' own LSTM layers among these layers, and in the models, bidirectional and shared LSTMs among them."""
+    for layer in found:
+        if isinstance(layer, keras.layers.LSTM):
+            yield layer
+        elif isinstance(layer, BidirectionalLSTM):
+            yield from keras_lstms([layer.forward_layer, layer.backward_layer])
+        elif isinstance(layer, SharedLSTM):
+            yield layer.lstm
+        elif isinstance(layer, keras.Model):
+            yield from keras_lstms(layer.layers)

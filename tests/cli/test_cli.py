@@ -12,7 +12,8 @@ import soundfile
 from conftest import agreement
 
 from kerasep import cli
-from kerasep.cli import main, song_name
+from kerasep.cli import main
+from kerasep.cli.separate import song_name
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
 
@@ -228,6 +229,6 @@ def test_a_package_that_is_not_installed(monkeypatch, capsys):
     def command(_):
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
-    monkeypatch.setattr(cli, "pack", command)
+    monkeypatch.setattr(cli.pack, "run", command)
     assert main(["pack", "run", "-o", "x.onnx"]) == 1
     assert capsys.readouterr().err == "kerasep: tensorflow is not installed: pip install 'kerasep[train,convert]'\n"

@@ -1,5 +1,6 @@
 """Packing: what is refused, and that nothing is left when it is."""
 
+import importlib
 import json
 
 import keras
@@ -127,3 +128,26 @@ def test_the_thesis_network_needs_its_fifteen_frames(tmp_path):
         expected = np.asarray(model(x)["bass"])
         assert y.shape == x.shape
         assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_visible_gpu_does_not_change_the_graph(tmp_path, monkeypatch):
+    """Keras makes CudnnRNN of an LSTM where it sees a GPU; no converter knows that."""
+    from kerasep.importers.imported import Imported
+    from kerasep.models import build
+    from kerasep.signal.stft import Spectrogram
+    from kerasep.training.recipe import Recipe
+
+    # Private: where Keras looks for a GPU. Without it the patch below raises.
+    rnn = importlib.import_module("keras.src.backend.tensorflow.rnn")
+    spectrogram = Spectrogram(fft=64, hop=16)
+    for bidirectional in (True, False):
+        options = {"hidden": 4, "depth": 1, "bidirectional": bidirectional}
+        model = build("openunmix", spectrogram, options, ("bass",))
+        run = tmp_path / f"run{bidirectional}"
+        Imported(model, Recipe("u", "openunmix", options, spectrogram), ("bass",), {}).write_run(run)
+        graphs = []
+        for gpu in (False, True):
+            monkeypatch.setattr(rnn, "_is_gpu_available", lambda gpu=gpu: gpu)
+            frozen = packing.freeze([run], "u")
+            graphs.append(packing.to_onnx(frozen.lean, spectrogram).SerializeToString())
+        assert graphs[0] == graphs[1]

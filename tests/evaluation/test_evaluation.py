@@ -15,8 +15,8 @@ from kerasep.cli import main
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.errors import KerasepError, UsageError
 from kerasep.evaluation import evaluate as evaluation
-from kerasep.evaluation.evaluate import evaluate_system
-from kerasep.evaluation.systems import Estimates, Mixture, Model, Oracle
+from kerasep.evaluation.evaluate import Metrics, evaluate_system
+from kerasep.evaluation.systems import Estimates, Ideal, Mixture, Model, Oracle
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_evaluate_writes_scores(packed, root, tmp_path, capsys):
     assert "medians of 3 songs" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["songs"], summary["system"], summary["settings"]["mask"]) == (3, "small", "ratio")
-    assert summary["manifest"]["spectrogram"]["fft"] == 256
+    assert summary["manifest"]["graph"]["spectrogram"]["fft"] == 256
     with (out / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["track", "target", "SDR", "SDR_whole"]
@@ -45,7 +45,7 @@ def test_evaluate_writes_scores(packed, root, tmp_path, capsys):
 
 def test_song_files_are_in_musevals_schema(root, tmp_path):
     jsonschema = pytest.importorskip("jsonschema")
-    evaluate_system(Oracle("irm"), root, "test", tmp_path / "scores")
+    evaluate_system(Oracle(Ideal.IRM), root, "test", tmp_path / "scores")
     written = json.loads((tmp_path / "scores" / "test" / "Song 0.json").read_text())
     frame = written["targets"][0]["frames"][1]
     assert set(frame["metrics"]) == {"SDR", "ISR", "SIR", "SAR"}
@@ -73,32 +73,32 @@ def test_a_killed_run_goes_on_at_the_next_song(root, tmp_path, monkeypatch):
     honest = evaluation._score
     monkeypatch.setattr(evaluation, "_score", dies)
     with pytest.raises(KeyboardInterrupt):
-        evaluate_system(Mixture(), root, "test", out, metrics="sdr")
+        evaluate_system(Mixture(), root, "test", out, metrics=Metrics.SDR)
     assert len(list((out / "test").glob("*.json"))) == 1
     monkeypatch.setattr(evaluation, "_score", lambda *given: scored.append(given[0].name) or honest(*given))
     with pytest.raises(KerasepError, match="add --resume"):
-        evaluate_system(Mixture(), root, "test", out, metrics="sdr")
+        evaluate_system(Mixture(), root, "test", out, metrics=Metrics.SDR)
     with pytest.raises(KerasepError, match="other settings"):
-        evaluate_system(Oracle("irm"), root, "test", out, metrics="sdr", resume=True)
-    summary = evaluate_system(Mixture(), root, "test", out, metrics="sdr", resume=True)
+        evaluate_system(Oracle(Ideal.IRM), root, "test", out, metrics=Metrics.SDR, resume=True)
+    summary = evaluate_system(Mixture(), root, "test", out, metrics=Metrics.SDR, resume=True)
     assert summary["songs"] == 3
     assert sorted(scored) == ["Song 0", "Song 1", "Song 2"]  # none twice
 
 
 def test_jobs_change_nothing(packed, root, tmp_path):
-    one = evaluate_system(Model(str(packed)), root, "test", tmp_path / "one", metrics="sdr")
-    two = evaluate_system(Model(str(packed)), root, "test", tmp_path / "two", metrics="sdr", jobs=2)
+    one = evaluate_system(Model(str(packed)), root, "test", tmp_path / "one", metrics=Metrics.SDR)
+    two = evaluate_system(Model(str(packed)), root, "test", tmp_path / "two", metrics=Metrics.SDR, jobs=2)
     assert one["median"] == two["median"]
 
 
 def test_a_registered_backend_takes_the_songs(packed, root, tmp_path):
     """Any backend that joblib knows: here dask's local cluster, in this process."""
     distributed = pytest.importorskip("distributed")
-    alone = evaluate_system(Model(str(packed)), root, "test", tmp_path / "alone", metrics="sdr")
+    alone = evaluate_system(Model(str(packed)), root, "test", tmp_path / "alone", metrics=Metrics.SDR)
     cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None)
     with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
         before = cluster.scheduler.transition_counter
-        there = evaluate_system(Model(str(packed)), root, "test", tmp_path / "there", metrics="sdr", jobs=2)
+        there = evaluate_system(Model(str(packed)), root, "test", tmp_path / "there", metrics=Metrics.SDR, jobs=2)
         assert cluster.scheduler.transition_counter - before >= 3  # the songs went through it
     assert there["median"] == alone["median"]
 
@@ -113,14 +113,14 @@ def write_estimates(root, folder, change=lambda target, samples: samples) -> Non
 @pytest.mark.parametrize("below", ["", "test"])
 def test_estimates_of_any_program(root, tmp_path, below):
     write_estimates(root, tmp_path / "theirs" / below)
-    summary = evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics="sdr")
+    summary = evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics=Metrics.SDR)
     assert summary["median"]["bass"]["SDR"] == pytest.approx(20, abs=1e-3)
 
 
 @pytest.mark.parametrize("change", [lambda t, s: s[:-20_000], lambda t, s: np.tile(s, (2, 1))])
 def test_estimates_of_another_length_are_cut_or_filled(root, tmp_path, change):
     write_estimates(root, tmp_path / "theirs", change)
-    summary = evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics="sdr")
+    summary = evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics=Metrics.SDR)
     assert summary["median"]["bass"]["SDR"] > 5
 
 
@@ -153,7 +153,7 @@ def test_estimates_that_do_not_match(root, tmp_path, spoil, match):
     write_estimates(root, tmp_path / "theirs")
     spoil(tmp_path / "theirs")
     with pytest.raises(KerasepError, match=match):
-        evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics="sdr")
+        evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics=Metrics.SDR)
 
 
 def test_a_source_silent_throughout_is_named(tmp_path, song):
@@ -161,7 +161,7 @@ def test_a_source_silent_throughout_is_named(tmp_path, song):
     write_song(tmp_path / "test" / "Instrumental", stems)
     with pytest.raises(KerasepError, match="reference of vocals is silent throughout"):
         evaluate_system(Mixture(), tmp_path, "test", tmp_path / "scores")
-    summary = evaluate_system(Mixture(), tmp_path, "test", tmp_path / "sdr", metrics="sdr")
+    summary = evaluate_system(Mixture(), tmp_path, "test", tmp_path / "sdr", metrics=Metrics.SDR)
     assert math.isnan(summary["median"]["drums"]["SDR"])  # as museval: not defined for any target
 
 
@@ -174,8 +174,8 @@ def test_targets_that_musdb_lacks(root, tmp_path):
 
 def test_oracles_stand_above_the_floor(root, tmp_path):
     medians = {
-        system.name: evaluate_system(system, root, "test", tmp_path / str(number), metrics="sdr")["median"]
-        for number, system in enumerate((Mixture(), Oracle("ibm"), Oracle("irm"), Oracle("mwf")))
+        system.name: evaluate_system(system, root, "test", tmp_path / str(number), metrics=Metrics.SDR)["median"]
+        for number, system in enumerate((Mixture(), Oracle(Ideal.IBM), Oracle(Ideal.IRM), Oracle(Ideal.MWF)))
     }
     for target in SOURCES:
         floor, *ceilings = (values[target]["SDR"] for values in medians.values())
@@ -193,12 +193,12 @@ def test_remixing_is_the_sum_of_the_stems(root):
     ("system", "known"),
     [
         (Mixture(), {"vocals": 1.30, "drums": 1.23, "bass": 0.69, "other": 1.14}),
-        (Oracle("irm"), {"vocals": 8.98, "drums": 7.86, "bass": 6.70, "other": 6.69}),
-        (Oracle("irm", 2.0), {"vocals": 10.13, "drums": 9.07, "bass": 7.75, "other": 7.77}),
-        (Oracle("mwf"), {"vocals": 10.49, "drums": 9.97, "bass": 8.48, "other": 7.84}),
+        (Oracle(Ideal.IRM), {"vocals": 8.98, "drums": 7.86, "bass": 6.70, "other": 6.69}),
+        (Oracle(Ideal.IRM, 2.0), {"vocals": 10.13, "drums": 9.07, "bass": 7.75, "other": 7.77}),
+        (Oracle(Ideal.MWF), {"vocals": 10.49, "drums": 9.97, "bass": 8.48, "other": 7.84}),
     ],
 )
 def test_floors_and_ceilings_on_real_clips(clips, tmp_path, system, known):
     """Medians over the 25 test clips, known from an independent measurement on mixtures summed from the stems."""
-    summary = evaluate_system(system, clips, "test", tmp_path / "scores", metrics="sdr", remix=True)
+    summary = evaluate_system(system, clips, "test", tmp_path / "scores", metrics=Metrics.SDR, remix=True)
     assert {t: pytest.approx(known[t], abs=0.1) for t in known} == {t: v["SDR"] for t, v in summary["median"].items()}

@@ -11,6 +11,7 @@ import pytest
 from kerasep.cli import main
 from kerasep.errors import KerasepError
 from kerasep.evaluation import report
+from kerasep.evaluation.results import figures, load_results, thesis_results
 
 SONGS = ("Al James - Schoolboy Facination", "M.E.R.C. Music - Knockout", "Unknown - Song")
 
@@ -44,18 +45,18 @@ def cells(lines: list[str], *start: str) -> list[str]:
 
 
 def test_medians(folders):
-    lines = report.medians(report.load_runs(folders))
+    lines = report.medians(load_results(folders))
     assert cells(lines, "A", "vocals") == ["2.00", "4.00", "3"]
     assert cells(lines, "A", "drums") == ["4.50", "9.00", "2"]  # without the song that is not defined
 
 
 def test_paired_differences(folders):
-    runs = report.load_runs(folders)
-    assert list(report.differences(*runs, "vocals").values()) == [1, 1, 1]
-    assert list(report.differences(*runs, "drums").values()) == [-1, -1]
-    assert cells(report.paired(runs), "B − A", "vocals") == ["+1.00", "+1.00 to +1.00", "3", "better"]
-    assert cells(report.paired(runs), "B − A", "drums")[-1] == "worse"
-    assert cells(report.paired(runs), "B − A", "all, averaged") == ["+0.00", "+0.00 to +0.00", "2", "not told apart"]
+    results = load_results(folders)
+    assert list(report.differences(*results, "vocals").values()) == [1, 1, 1]
+    assert list(report.differences(*results, "drums").values()) == [-1, -1]
+    assert cells(report.paired(results), "B − A", "vocals") == ["+1.00", "+1.00 to +1.00", "3", "better"]
+    assert cells(report.paired(results), "B − A", "drums")[-1] == "worse"
+    assert cells(report.paired(results), "B − A", "all, averaged") == ["+0.00", "+0.00 to +0.00", "2", "not significant"]
 
 
 def test_bootstrap_interval_is_that_of_the_mean():
@@ -67,14 +68,14 @@ def test_bootstrap_interval_is_that_of_the_mean():
 
 
 def test_genres_are_merged_as_in_the_thesis(folders):
-    lines = report.by_genre(report.load_runs(folders))
+    lines = report.by_genre(load_results(folders))
     assert lines[0] == "| system | target | Pop/Rock | Reggae/Rap |"  # and no column for a song without a genre
     assert cells(lines, "A", "vocals") == ["1.00 (1)", "2.00 (1)"], lines
     assert cells(lines, "its own network, thesis", "vocals") == ["3.97", "3.10"]
 
 
 def test_the_leaderboard_is_sorted(folders):
-    lines = report.leaderboard(report.load_runs(folders))[2:]
+    lines = report.leaderboard(load_results(folders))[2:]
     assert cells(lines, "Open-Unmix, thesis") == ["5.45", "5.98", "5.45", "4.92"]
     means = [float(line.split("|")[2]) for line in lines if "–" not in line.split("|")[2]]
     assert means == sorted(means, reverse=True)
@@ -82,8 +83,8 @@ def test_the_leaderboard_is_sorted(folders):
 
 
 def test_the_thesis_songs_give_the_thesis_medians():
-    printed = {row["target"]: float(row["SDR"]) for row in report._data("thesis_medians.csv") if row["model"] == "conv"}
-    own = report.thesis_runs()[2]
+    printed = {row["target"]: float(row["SDR"]) for row in figures("thesis_medians.csv") if row["model"] == "conv"}
+    own = thesis_results()[2]
     for target, value in printed.items():
         assert len(own.values(target, "SDR")) == 50
         assert statistics.median(own.values(target, "SDR")) == pytest.approx(value, abs=0.02)
@@ -102,9 +103,9 @@ def test_a_report_from_the_command_line(folders, tmp_path, capsys):
 
 def test_the_same_system_twice_is_told_apart(folders, tmp_path):
     again = write_scores(tmp_path / "again", "A", {"vocals": [1, 2, 3]})
-    assert [run.name for run in report.load_runs([folders[0], again])] == ["A (a)", "A (again)"]
+    assert [result.name for result in load_results([folders[0], again])] == ["A (a)", "A (again)"]
 
 
 def test_a_folder_without_scores(tmp_path):
     with pytest.raises(KerasepError, match="holds no finished scores"):
-        report.load_runs([tmp_path])
+        load_results([tmp_path])

@@ -176,7 +176,8 @@ def test_a_name_and_terms(runs, hq_root, tmp_path):
     options = {"name": "singer", "licence": "mine alone", "precisions": ["float32", "float32"], "root": hq_root}
     (path,) = export([runs["vocals"]], tmp_path, ExportOptions(**options))
     assert left(tmp_path) == ["singer.json", "singer.onnx"]
-    assert (beside(path)["name"], beside(path)["licence"], beside(path)["mask"]) == ("singer", "mine alone", "none")
+    said = beside(path)
+    assert (said["name"], said["licence"], said["graph"]["masking"]["mask"]) == ("singer", "mine alone", "none")
 
 
 def test_a_later_failure_leaves_the_earlier_files(runs, hq_root, tmp_path, monkeypatch):

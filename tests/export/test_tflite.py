@@ -251,3 +251,27 @@ def test_an_operator_that_is_not_built_in_is_named():
     model = read(lite("conv").path)
     model.operatorCodes[0].customCode = b"FlexEinsum"
     assert kind(model, next(op for op in model.subgraphs[0].operators if op.opcodeIndex == 0)) == "CUSTOM FlexEinsum"
+
+
+def test_lstms_are_found_at_any_depth():
+    inner = keras.Sequential([keras.Input((4, 5)), keras.layers.LSTM(3, return_sequences=True)])
+    inputs = keras.Input((4, 5))
+    assert recurrence.has_loops([keras.Model(inputs, keras.Sequential([inner])(inputs))])
+    assert not recurrence.has_loops([keras.Model(inputs, keras.layers.Dense(3)(inputs))])
+
+
+def test_tensorflows_private_schema_writes_what_litert_reads(files):
+    """`export.tflite.graph` builds on it: nothing public writes flatbuffers."""
+    before, after = (
+        Interpreter(**source)
+        for source in ({"model_path": str(files["int8"])}, {"model_content": to_bytes(read(files["int8"]))})
+    )
+    outputs = []
+    for interpreter in (before, after):
+        interpreter.allocate_tensors()
+        (given,) = interpreter.get_input_details()
+        interpreter.set_tensor(given["index"], np.ones(given["shape"], np.float32))
+        interpreter.invoke()
+        outputs.append({detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()})
+    assert outputs[0].keys() == outputs[1].keys()
+    assert all(np.array_equal(outputs[0][name], outputs[1][name]) for name in outputs[0])

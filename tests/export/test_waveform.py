@@ -86,7 +86,7 @@ def test_the_transform_is_the_one_in_numpy(spectrogram, hops, batch):
     changed = expected * np.random.default_rng(0).uniform(size=expected.shape)  # a spectrum that no signal has
     rows = np.zeros((2, *spectrum.shape[1:]), np.float32)
     rows[:, : spectrogram.bins] = changed.real, changed.imag
-    back = np.asarray(Synthesis(plan, channels)(rows * plan.halves()[:, None, None])).reshape(batch * channels, -1).T
+    back = np.asarray(Synthesis(plan, channels)(rows * plan.row_weights()[:, None, None])).reshape(batch * channels, -1).T
     whole = istft(changed.transpose(2, 0, 1).astype(np.complex64), spectrogram, len(signals))
     assert back.shape == whole.shape
     assert np.abs(back - whole).max() <= 2e-6 * max(1, np.abs(whole).max())

@@ -60,7 +60,7 @@ def test_command_takes_folders_and_wheels(checkpoint, tmp_path):
         artifact.manifest.graph.masking.unclaimed,
     ) == ("ratio", 2.0, "dropped")
     magnitudes = np.abs(np.random.default_rng(0).normal(size=(600, 2049, 2))).astype(np.float32)
-    vocals = artifact.predict(magnitudes)["vocals"]
+    vocals = artifact.estimate(magnitudes)["vocals"]
     assert vocals.shape == magnitudes.shape
     assert vocals[:, :1024].all() and not vocals[:, 1024:].any()
 

@@ -178,7 +178,7 @@ def test_files_hop_by_hop_from_the_command_line(causal, tmp_path, capsys):
     soundfile.write(path, noise(30_000, 1), 48000, "FLOAT")
     model = ["--model", str(causal.path), "--float32"]
     assert main(["separate", str(path), *model, "--stream", "-o", str(tmp_path / "stream")]) == 0
-    assert "stems come 6 ms after the sound" in capsys.readouterr().err
+    assert "kerasep: latency 6 ms" in capsys.readouterr().err
     assert main(["separate", str(path), *model, "-o", str(tmp_path / "whole")]) == 0
     for target in ("vocals", "drums"):
         whole, stream = (soundfile.read(tmp_path / folder / "song" / f"{target}.wav")[0] for folder in ("whole", "stream"))

@@ -1,6 +1,6 @@
 // Stems of a WAV file on the command line, with a waveform graph and no code for transforms or masks:
 //   npm install && node separate.mjs MODEL.onnx SONG.wav FOLDER
-// MODEL.json, the manifest, has to stand beside MODEL.onnx: python -m export RUN... --graph waveform writes both.
+// MODEL.json, the manifest, must be next to MODEL.onnx: python -m export RUN... --graph waveform writes both.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as ort from "onnxruntime-node";

@@ -21,7 +21,7 @@ export function fitted(channels, wanted) {
 /**
  * Stems of a song.
  *
- * ort: the runtime's module; session: with the graph; manifest: the file beside it; channels: Float32Array each, at the
+ * ort: the runtime's module; session: with the graph; manifest: of the graph; channels: Float32Array each, at the
  * manifest's rate; progress: called with the share that is done. Gives {target: channels}.
  */
 export async function separate(ort, session, manifest, channels, progress = () => {}) {

@@ -1,23 +1,32 @@
 """`kerasep demo`: the song of `kerasep.datasets.demo`, separated, scored and drawn."""
 
+import argparse
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
+from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator
 from kerasep.datasets.demo import RATE, render
-from kerasep.evaluation.bsseval import frame_sdr
 from kerasep.files import replacing
-from kerasep.inference.separator import Separator
 from kerasep.signal.stft import Spectrogram, stft
 
 
-def run(separator: Separator, output: Path) -> None:
+def add_parser(commands: Commands) -> None:
+    parser = add_command(commands, "demo", run, "Render a short song, separate it, and show what came out")
+    add_model_options(parser)
+    add_output(parser, "kerasep-demo")
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Render, separate, write stems and a picture, print each stem's SDR.
 
     Raises:
         KerasepError: the folder cannot be written to.
     """
+    from kerasep.evaluation.bsseval import frame_sdr
+
+    separator, output = load_separator(arguments), arguments.output
     references = render()
     mixture = np.sum(list(references.values()), axis=0)
     stems = separator(mixture, RATE)
@@ -31,10 +40,11 @@ def run(separator: Separator, output: Path) -> None:
     for target, values in scores.items():
         print(f"{target:>8} {np.nanmedian(values):6.2f} dB SDR")
     print(f"stems and a picture of them: {output}/")
+    return 0
 
 
 def picture(mixture: np.ndarray, stems: dict[str, np.ndarray], path: Path) -> None:
-    """Draw the mixture and every stem, float32 (samples, channels) at 44.1 kHz, as spectrograms, one above the other."""
+    """Draw spectrograms of the mixture and every stem, float32 (samples, channels) at 44.1 kHz, one above the other."""
     from matplotlib.figure import Figure
 
     spectrogram = Spectrogram(rate=RATE, channels=mixture.shape[1])

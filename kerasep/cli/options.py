@@ -1,0 +1,50 @@
+"""Arguments that several commands share, and the separator they choose."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import kerasep
+from kerasep.hub import DEFAULT
+from kerasep.inference.masking import Mask
+
+# What `ArgumentParser.add_subparsers` returns: argparse has no public name for it, and type checkers alone read this one.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Run = Callable[[argparse.Namespace], int]
+MASKS = tuple(map(str, Mask))
+
+
+def add_command(commands: Commands, name: str, run: Run, help: str) -> argparse.ArgumentParser:
+    """The parser of a command that `run` does."""
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, which of its targets, and how its estimates become stems."""
+    parser.add_argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
+    parser.add_argument("--targets", nargs="+", metavar="TARGET", help="stems to make (default: all)")
+    parser.add_argument("--mask", choices=MASKS, help="how estimates become stems (default: the model's)")
+    parser.add_argument("--exponent", type=float, metavar="P", help="of the ratio mask (default: the model's)")
+    parser.add_argument("--softmask", action="store_const", dest="mask", const="ratio", help="the same as --mask ratio")
+    parser.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
+    parser.add_argument("--residual", action="store_true", help="one more stem: what the targets leave of the mixture")
+
+
+def add_output(parser: argparse.ArgumentParser, default: str) -> None:
+    """The folder that results go to."""
+    parser.add_argument("-o", "--output", type=Path, default=Path(default), metavar="DIR", help="(default: %(default)s)")
+
+
+def load_separator(arguments: argparse.Namespace) -> kerasep.Separator:
+    """The separator that the model options choose."""
+    return kerasep.load(
+        arguments.model,
+        targets=arguments.targets,
+        mask=arguments.mask,
+        exponent=arguments.exponent,
+        wiener=arguments.wiener,
+        residual=arguments.residual,
+    )
