@@ -153,10 +153,10 @@ def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: 
     sizes = {"spectrogram": (frames, batch or exporter.batch, False), "step": (0, 0, True), "waveform": (0, 0, False)}[graph]
     made, reference = frozen(name, *sizes), in_onnx(name, *sizes)
     manifest = counted(made.manifest, reference)
-    around = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
-    model = exporter.trace(made, reference, exporter.shape(made, around))
-    if around:
-        model, manifest = exporter.wrap(model, around), around.manifest
+    wrapper = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
+    model = exporter.trace(made, reference, exporter.input_shape(made, wrapper))
+    if wrapper:
+        model, manifest = exporter.wrap(model, wrapper), wrapper.manifest
     path = Path(FOLDER.name) / f"{name}-{graph}-{frames}-{batch}.{form}"
     write(partial(exporter.save, model), manifest, path, lambda _: {})
     return Artifact(path)
