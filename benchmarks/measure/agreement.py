@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks.measure.machine import describe
 from kerasep.datasets.musdb import Song, songs
 from kerasep.evaluation.bsseval import METRICS, evaluate
-from kerasep.evaluation.systems import Model, Oracle, System
+from kerasep.evaluation.systems import Ideal, Model, Oracle, System
 from kerasep.files import write_json
 
 TOLERANCE = 0.02  # dB
@@ -25,7 +25,7 @@ PERTURBATION = 1e-9
 def measure(model: str, root: Path, output: Path) -> None:
     """Compare every frame of every test song for a model's stems and an ideal ratio mask's; write the worst of each song."""
     found = songs(root, "test", progress=True)
-    systems: dict[str, System] = {"model": Model(model), "ideal ratio mask": Oracle("irm")}
+    systems: dict[str, System] = {"model": Model(model), "ideal ratio mask": Oracle(Ideal.IRM)}
     rows: list[dict[str, Any]] = []
     for song in tqdm(found, unit="song", disable=None):
         rows += [{"song": song.name, "system": name, **_compare(song, system)} for name, system in systems.items()]

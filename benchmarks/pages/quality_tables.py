@@ -5,7 +5,8 @@ import statistics
 from typing import Any
 
 from benchmarks.pages.committed import DOCS, TARGETS, medians, numbers, published, result
-from kerasep.evaluation.report import load_runs, paired
+from kerasep.evaluation.report import paired
+from kerasep.evaluation.results import load_results
 from kerasep.hub import BUNDLED
 from kerasep.markdown import table
 
@@ -24,7 +25,7 @@ def scores() -> list[str]:
 
 def gain() -> list[str]:
     """The gain of the default model over the thesis' network trained on the same music for as long."""
-    return paired(load_runs([DOCS / "test" / name for name in ("conv", "bands")]))
+    return paired(load_results([DOCS / "test" / name for name in ("conv", "bands")]))
 
 
 def bundled() -> list[str]:

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kerasep.evaluation.evaluate import SUMMARY, evaluate_system
+from kerasep.evaluation.evaluate import SUMMARY, Metrics, evaluate_system
 from kerasep.evaluation.report import write_report
-from kerasep.evaluation.systems import Mixture, Model, Oracle, System
+from kerasep.evaluation.systems import Ideal, Mixture, Model, Oracle, System
 from kerasep.files import write_json
 from kerasep.inference.artifact import sha256
 from kerasep.training.recipe import WEIGHTS, load_record
@@ -21,7 +21,7 @@ def masks(model: str, root: Path, output: Path) -> None:
     """SDR of a model's stems on the validation songs by mask and filter, into OUTPUT/masks/."""
     for mask, exponent, iterations in MASKS:
         system = Model(model, None, mask, exponent, iterations)
-        _evaluate(system, root, "validation", output / "masks" / f"{mask}-{exponent:g}-wiener-{iterations}", "sdr")
+        _evaluate(system, root, "validation", output / "masks" / f"{mask}-{exponent:g}-wiener-{iterations}", Metrics.SDR)
 
 
 def scores(models: dict[str, str], root: Path, output: Path) -> None:
@@ -34,10 +34,15 @@ def scores(models: dict[str, str], root: Path, output: Path) -> None:
     """
     folder = output / "test"
     systems: dict[str, System] = {name: Model(model) for name, model in models.items()}
-    known: dict[str, System] = {"mixture": Mixture(), "irm": Oracle("irm"), "ibm": Oracle("ibm"), "mwf": Oracle("mwf")}
+    known: dict[str, System] = {
+        "mixture": Mixture(),
+        "irm": Oracle(Ideal.IRM),
+        "ibm": Oracle(Ideal.IBM),
+        "mwf": Oracle(Ideal.MWF),
+    }
     systems |= {name: system for name, system in known.items() if not (folder / name / SUMMARY).exists()}
     for name, system in systems.items():
-        _evaluate(system, root, "test", folder / name, "all")
+        _evaluate(system, root, "test", folder / name, Metrics.ALL)
     others = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}") if path.parent.name not in models)
     write_report([folder / name for name in (*models, *others)], folder)
 
@@ -65,7 +70,7 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
             if path.is_dir():
                 record, model = load_record(path), Path(scratch) / "model.onnx"
                 pack([path], model, licence="of a trial")
-            summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics="sdr")
+            summary = evaluate_system(Model(str(model)), root, "validation", Path(scratch) / "scores", metrics=Metrics.SDR)
         sdr = {target: means["SDR"] for target, means in summary["mean"].items()}
         name, digest = (path.name, sha256(path / WEIGHTS)) if record else (path.stem, sha256(path))
         trial = {"sdr": sdr, "songs": summary["songs"], "sha256": digest}
@@ -79,7 +84,7 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
         write_json(output, found)
 
 
-def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: str) -> None:
+def _evaluate(system: System, root: Path, subset: str, folder: Path, metrics: Metrics) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     summary = evaluate_system(system, root, subset, folder, metrics=metrics)
     shutil.rmtree(folder / subset)  # every frame of every song: too much to keep in the repository

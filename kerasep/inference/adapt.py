@@ -60,4 +60,5 @@ def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
         return samples
     if channels == 2:
         return np.repeat(samples, 2, axis=1)
-    return samples.mean(axis=1, keepdims=True)
+    mean: np.ndarray = samples.mean(axis=1, keepdims=True)
+    return mean

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.adapt import Counted, Output, to_channels
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.chunking import with_context
+from kerasep.inference.files import Format, separate_file
 from kerasep.inference.graphs import SpectrogramGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masker import Masker
@@ -102,6 +104,12 @@ class Separator(ABC):
                 chunk.clear()  # else its arrays would be there until the next ones are, and with them twice the memory
                 yield {target: ready.pop(target).result() for target in self.targets}
         yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
+
+    def separate_file(
+        self, path: str | Path, folder: str | Path, *, format: str = Format.WAV, float32: bool = False, overwrite: bool = False
+    ) -> dict[str, Path]:
+        """Separate an audio file into FOLDER/<target>.<format>; see `kerasep.inference.files.separate_file`."""
+        return separate_file(self, path, folder, format=format, float32=float32, overwrite=overwrite)
 
     @abstractmethod
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:

@@ -91,7 +91,8 @@ def window(name: str, length: int) -> np.ndarray:
     """A periodic window of `length` samples, float32."""
     phase = 2 * np.pi * np.arange(length) / length
     terms = [(-1) ** k * a * np.cos(k * phase) for k, a in enumerate(WINDOWS[name])]
-    return np.sum(terms, axis=0).astype(np.float32)
+    values: np.ndarray = np.sum(terms, axis=0).astype(np.float32)
+    return values
 
 
 def stft(samples: np.ndarray, spectrogram: Spectrogram, centred: bool = True) -> np.ndarray:

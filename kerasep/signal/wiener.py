@@ -103,18 +103,19 @@ def _covariances(y: np.ndarray) -> np.ndarray:
     rows = y.reshape(targets, 2 * channels, bins, frames)
     # [re, im] of the first factor stay apart: NumPy would leave the product of a matrix and its own transpose to BLAS's syrk,
     # which takes four times as long for such small ones.
-    products = y.transpose(0, 3, 1, 2, 4) @ rows.transpose(0, 2, 3, 1)[:, :, None]
+    products: np.ndarray = y.transpose(0, 3, 1, 2, 4) @ rows.transpose(0, 2, 3, 1)[:, :, None]
     products = products.reshape(targets, bins, 2, channels, 2, channels)
-    sums = products + SIGNS * products[:, :, ::-1, :, ::-1]
+    sums: np.ndarray = products + SIGNS * products[:, :, ::-1, :, ::-1]
     return sums.reshape(targets, bins, 2 * channels, 2 * channels)
 
 
 def _whitened(total: np.ndarray, x: np.ndarray) -> np.ndarray:
     """C^-1 x in closed form, C given by the planes of its entries."""
     if len(total) == 1:
-        return x / total
+        plain: np.ndarray = x / total
+        return plain
     right, left, real, imag = total[:4]
-    whitened = total[:2] * x
+    whitened: np.ndarray = total[:2] * x
     whitened -= real * x[:, ::-1]
     turned = total[3:] * x[::-1, ::-1]
     whitened[0] += turned[0]
