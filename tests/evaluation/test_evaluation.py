@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import write_song
 from kerasep.cli import main
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.errors import KerasepError, UsageError
+from kerasep.evaluation import bsseval
 from kerasep.evaluation import evaluate as evaluation
 from kerasep.evaluation.evaluate import Metrics, evaluate_system
 from kerasep.evaluation.systems import Estimates, Ideal, Mixture, Model, Oracle
@@ -43,8 +45,9 @@ def test_evaluate_writes_scores(packed, root, tmp_path, capsys):
     assert summary["mean"]["drums"]["SDR"] == pytest.approx(np.mean(drums), abs=1e-5)
 
 
-def test_song_files_are_in_musevals_schema(root, tmp_path):
+def test_song_files_are_in_musevals_schema(root, tmp_path, monkeypatch):
     jsonschema = pytest.importorskip("jsonschema")
+    monkeypatch.setattr(bsseval, "TAPS", 64)  # quicker: the scores don't matter here
     evaluate_system(Oracle(Ideal.IRM), root, "test", tmp_path / "scores")
     written = json.loads((tmp_path / "scores" / "test" / "Song 0.json").read_text())
     frame = written["targets"][0]["frames"][1]
@@ -54,7 +57,7 @@ def test_song_files_are_in_musevals_schema(root, tmp_path):
         pytest.skip("importing museval needs ffmpeg")
     import museval
 
-    schema = json.loads((__import__("pathlib").Path(museval.__file__).parent / "musdb.schema.json").read_text())
+    schema = json.loads((Path(museval.__file__).parent / "musdb.schema.json").read_text())
     jsonschema.validate(written, schema)
     store = museval.json2df(written, "Song 0")  # museval's own reader takes it
     assert set(store.target) == set(SOURCES)
