@@ -15,7 +15,7 @@ class Halves:
 
     def blocks(self, pieces, rate, channels):
         for piece in pieces:
-            yield {target: piece / 2 for target in self.targets}
+            yield dict.fromkeys(self.targets, piece / 2)
 
 
 class Breaking(Halves):
