@@ -30,7 +30,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike
 
-from kerasep.evaluation.filters import correlations, gram, least_squares_filters
+from kerasep.evaluation.filters import correlations, gram_matrix, least_squares_filters
 
 TAPS = 512
 METRICS = ("SDR", "ISR", "SIR", "SAR")
@@ -69,7 +69,7 @@ def frame_sdr(references: Signals, estimates: Signals, rate: int) -> dict[str, n
         >>> frame_sdr({"vocals": reference}, {"vocals": 0.9 * reference}, rate=100)["vocals"].round(3).tolist()
         [20.0, 20.0, 20.0]
     """
-    length, audible = _audible(references, estimates, rate)
+    length, audible = _audible_frames(references, estimates, rate)
     scores = {}
     for target, reference in references.items():
         error = _energy(reference.astype(np.float64) - estimates[target], length)
@@ -106,11 +106,11 @@ def evaluate(references: Signals, estimates: Signals, rate: int) -> Scores:
 
     lags = correlations(refs, signals, TAPS)  # (references, references + estimates, TAPS)
     among, against = lags[:, : len(refs)], lags[:, len(refs) :]
-    inner = gram(among)
-    everything, own = least_squares_filters(inner, against, channels)
+    gram = gram_matrix(among)
+    everything, own = least_squares_filters(gram, against, channels)
 
     frames = _frame_scores(references, estimates, refs, ests, everything, own, rate)
-    whole = _whole_scores(inner, against, everything, own, ests, channels)
+    whole = _whole_scores(gram, against, everything, own, ests, channels)
     return Scores(
         {target: {metric: frames[m, t] for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
         {target: {metric: float(whole[m, t]) for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
@@ -129,7 +129,7 @@ def _check(references: Signals, estimates: Signals) -> None:
                 raise ValueError(f"the {kind} of {target} is silent throughout")
 
 
-def _audible(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.ndarray]:
+def _audible_frames(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.ndarray]:
     """Length of a frame, and which frames have sound in every reference and every estimate, (frames,).
 
     As in museval, a frame is silent when its channels add up to zero at every sample.
@@ -182,7 +182,7 @@ def _frame_scores(
     rate: int,
 ) -> np.ndarray:
     """(metrics, targets, frames) in dB."""
-    length, audible = _audible(references, estimates, rate)
+    length, audible = _audible_frames(references, estimates, rate)
     size = scipy.fft.next_fast_len(length + TAPS - 1, real=True)  # a filtered frame and its tail
     # (bins, estimates, references) and, target by target, (bins, targets, channels, channels)
     everything = scipy.fft.rfft(filters, size, axis=1).transpose(1, 2, 0)

@@ -49,7 +49,7 @@ def correlations(first: Floats, second: Floats, lags: int) -> Floats:
     return found
 
 
-def gram(among: Floats) -> Floats:
+def gram_matrix(among: Floats) -> Floats:
     """Inner products of all delayed references, (references * taps, references * taps), from their correlations.
 
     The product of reference i delayed by a and j delayed by b depends on a - b alone: each block is Toeplitz.
@@ -61,11 +61,11 @@ def gram(among: Floats) -> Floats:
     return windows.transpose(0, 2, 1, 3).reshape(references * taps, references * taps)
 
 
-def least_squares_filters(inner: Floats, against: Floats, channels: int) -> tuple[Floats, Floats]:
+def least_squares_filters(gram: Floats, against: Floats, channels: int) -> tuple[Floats, Floats]:
     """Filters from references to estimates.
 
     Args:
-        inner: `gram` of the references.
+        gram: `gram_matrix` of the references.
         against: correlations of references and estimates, (references, estimates, taps).
         channels: of a target.
 
@@ -74,26 +74,26 @@ def least_squares_filters(inner: Floats, against: Floats, channels: int) -> tupl
     """
     references, _, taps = against.shape
     right = against.transpose(0, 2, 1)  # (references, taps, estimates)
-    everything = _solve(inner, right.reshape(references * taps, -1)).reshape(right.shape)
+    everything = _solve(gram, right.reshape(references * taps, -1)).reshape(right.shape)
     own = np.empty((channels, taps, right.shape[2]))
     for start in range(0, references, channels):
         rows = slice(start * taps, (start + channels) * taps)
         part = slice(start, start + channels)
-        solved = _solve(inner[rows, rows], right[part, :, part].reshape(channels * taps, channels))
+        solved = _solve(gram[rows, rows], right[part, :, part].reshape(channels * taps, channels))
         own[:, :, part] = solved.reshape(channels, taps, channels)
     return everything, own
 
 
-def _solve(inner: Floats, right: Floats) -> Floats:
-    """inner^-1 right, with museval's tiny ridge.
+def _solve(gram: Floats, right: Floats) -> Floats:
+    """gram^-1 right, with museval's tiny ridge.
 
     Where references repeat each other (a mono stem has two equal channels) there is no inverse, and rounding decides what
     museval finds; a ridge as large as rounding itself then divides the filter among them.
     """
-    peak = inner.diagonal().max()
+    peak = gram.diagonal().max()
     for ridge in (np.finfo(float).eps, 1e-12 * peak, 1e-10 * peak):
-        ridged = inner.copy()
-        ridged.flat[:: len(inner) + 1] += ridge
+        ridged = gram.copy()
+        ridged.flat[:: len(gram) + 1] += ridge
         with contextlib.suppress(np.linalg.LinAlgError):
             factor = scipy.linalg.cho_factor(ridged, lower=True, overwrite_a=True, check_finite=False)
             solution: Floats = scipy.linalg.cho_solve(factor, right, check_finite=False)

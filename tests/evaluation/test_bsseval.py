@@ -165,7 +165,7 @@ def test_the_order_of_targets_changes_nothing(seed, order):
 
 def test_a_short_filter_is_spatial_distortion_and_nothing_else():
     references, estimates = made_up(5, TARGETS[:2])
-    references["drums"][-10:] = 0  # so that the filter's tail is heard to its end
+    references["drums"][-10:] = 0  # so that the filter's tail fits
     taps = np.array([0.8, 0.0, 0.3, -0.2])
     estimates["drums"] = scipy.signal.lfilter(taps, [1], references["drums"], axis=0)
     scores = evaluate(references, estimates, RATE)

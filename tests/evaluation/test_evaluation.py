@@ -192,6 +192,7 @@ def test_remixing_is_the_sum_of_the_stems(root):
     assert len(remixed.read("mixture")) == plain.frames
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("system", "known"),
     [

@@ -101,7 +101,7 @@ def test_a_report_from_the_command_line(folders, tmp_path, capsys):
     assert capsys.readouterr().out.strip() == str(tmp_path / "out" / "report.md")
 
 
-def test_the_same_system_twice_is_told_apart(folders, tmp_path):
+def test_the_same_system_twice_is_named_by_its_folders(folders, tmp_path):
     again = write_scores(tmp_path / "again", "A", {"vocals": [1, 2, 3]})
     assert [result.name for result in load_results([folders[0], again])] == ["A (a)", "A (again)"]
 
