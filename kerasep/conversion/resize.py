@@ -6,7 +6,7 @@ or the frames. Reshape can say so, with -1; a difference anywhere else (a Slice 
 1 / frames) has no place in a graph of any size, and is an error. TFLite files are made the same way
 (`export.tflite.convert.resizable`).
 
-One conversion at primes that no layer has as a size would take two thirds of the time (6 s for 9 s of `bands`), but it
+The alternative, one conversion at primes that no layer has as a size, takes two thirds of the time (`bands`: 6 s, not 9), but
 misses numbers that are computed from a size, and the waveform graphs have nothing but those: samples, hops, hops with padding.
 """
 

@@ -6,7 +6,7 @@ import statistics
 
 from conftest import ROOT
 
-from export.pipeline import PRECISIONS
+from export.options import Precision
 from export.verify import LOSS, OPERATORS, WAVEFORM
 from kerasep.models import NETWORKS
 
@@ -31,7 +31,7 @@ def test_every_network_in_every_precision_is_measured_within_what_is_allowed():
     assert set(networks) == set(NETWORKS)
     for network in networks.values():
         for files, half in ((network["files"], 0.51), (network["tflite"]["files"], 0.55)):
-            assert set(files) == set(PRECISIONS)
+            assert set(files) == set(Precision)
             assert files["float32"]["parity"]["max_relative_error"] <= 1e-5
             for precision, share in (("float16", half), ("int8", 0.35), ("int8-dynamic", 0.35)):
                 assert files[precision]["bytes"] <= share * files["float32"]["bytes"]
@@ -44,4 +44,4 @@ def test_tflite_is_as_fast_beside_onnx_runtime_as_we_want_it():
     networks = json.loads((ROOT / "docs" / "results" / "export.json").read_text())["networks"]
     for name, most in (("conv", 1), ("openunmix", 3)):
         medians = {p: statistics.median(samples) for p, samples in networks[name]["tflite"]["samples"].items()}
-        assert all(medians[precision] <= most * medians["onnx"] for precision in PRECISIONS)
+        assert all(medians[precision] <= most * medians["onnx"] for precision in Precision)
