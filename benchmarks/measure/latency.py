@@ -17,6 +17,7 @@ from benchmarks.measure.workers import Worker
 from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact, sha256
+from kerasep.inference.graphs import Kind
 from kerasep.inference.manifest import Manifest
 from kerasep.training.recipe import WEIGHTS, load_record
 
@@ -155,7 +156,7 @@ def _file(network: Network, found: list[Case], result: dict[str, Any]) -> dict[s
         row["limit_seconds"] = limit(operations, row, size, speeds[row["threads"]])
     return {
         "name": file.name,
-        "graph": manifest.graph if manifest else "spectrogram",
+        "graph": str(manifest.graph.kind if manifest else Kind.SPECTROGRAM),
         "precision": manifest.precision if manifest else "float32",
         "bytes": size,
         "sha256": sha256(stored),

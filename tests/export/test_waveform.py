@@ -289,5 +289,5 @@ def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
     (found,) = json.loads((tmp_path / "waveform.json").read_text())["graphs"]
     assert found["agreement_db"] > 80 and found["multiply_adds_per_second"]["network"] > 0
     assert {len(samples) for samples in found["samples"].values()} == {15}
-    with pytest.raises(UsageError, match="not a waveform graph: name the other one first"):
+    with pytest.raises(UsageError, match="not a waveform graph: name the spectrogram graph first"):
         measure([(host, host)], tmp_path / "waveform.json")
