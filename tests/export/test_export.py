@@ -315,7 +315,13 @@ def test_garbage_is_refused(runs, hq_root, tmp_path, tamper, precision):
 
 
 @pytest.mark.filterwarnings("ignore:All-NaN slice")
-@pytest.mark.parametrize(("precision", "target"), [("float32", "vocals"), ("float32", "drums"), ("float16", "drums")])
+@pytest.mark.parametrize(
+    ("precision", "target"),
+    [
+        ("float32", "vocals"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("float32", "drums"), ("float16", "drums"))),
+    ],
+)
 def test_what_gives_no_numbers_is_refused(runs, hq_root, tmp_path, tamper, precision, target):
     """Which is neither more nor less than any tolerance; and it must not matter which target it is."""
     tamper(no_numbers, target)
@@ -353,6 +359,7 @@ def verified(*arguments, monkeypatch, capsys) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_verify_measures_again_wherever_the_run_is(runs, hq_root, tmp_path, monkeypatch, capsys):
     shutil.copytree(runs["vocals"], tmp_path / "run")
     (path,) = export([tmp_path / "run"], tmp_path / "out")

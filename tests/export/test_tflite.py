@@ -75,7 +75,7 @@ def test_equal_to_keras(files):
     assert set(manifest.details["parity"]) >= {"noise", "music"}
 
 
-@pytest.mark.parametrize("name", FRAMES)
+@pytest.mark.parametrize("name", [name if name == "conv" else pytest.param(name, marks=pytest.mark.slow) for name in FRAMES])
 def test_equal_to_onnx(name):
     audio = noise(60_000, lite(name).manifest.graph.spectrogram.channels)
     expected = open_separator(networks.artifact(name, frames=FRAMES[name]))(audio, 44100)

@@ -19,10 +19,12 @@ KINDS = ("bands", "conv", "deepconvsep", "openunmix", "spleeter", "unet")
 
 
 def cases():
-    """Each network in float32, and one in each precision; the others are slow."""
+    """Each network in float32, and one in float16; the others are slow."""
     for name in KINDS:
         for precision in ALLOWED:
-            marks = [] if name == "conv" or precision == "float32" else [pytest.mark.slow]
+            marks = (
+                [] if (name == "conv" and not precision.startswith("int8")) or precision == "float32" else [pytest.mark.slow]
+            )
             yield pytest.param(name, precision, marks=marks, id=f"{name}-{precision}")
 
 

