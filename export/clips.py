@@ -5,15 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import soxr
 
+from kerasep.conversion import verify
 from kerasep.datasets import demo
 from kerasep.datasets.musdb import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError
-from kerasep.inference.adapt import to_channels
 from kerasep.inference.chunking import cut
 from kerasep.inference.graphs import WaveformGraph
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.stft import Spectrogram
 
 SECONDS = 10  # from the middle of each song
 CALIBRATION = 8  # training songs that int8 is calibrated on
@@ -85,8 +84,7 @@ def to_calibrate(root: Path, spectrogram: Spectrogram, shape: tuple[int, ...]) -
 
 def magnitudes(clip: Clip, spectrogram: Spectrogram) -> np.ndarray:
     """A clip's mixture as a network takes it, float32 (frames, bins, channels)."""
-    mixture = to_channels(clip.mixture, spectrogram.channels)
-    return np.abs(stft(np.asarray(soxr.resample(mixture, clip.rate, spectrogram.rate)), spectrogram))
+    return verify.magnitudes(clip.mixture, clip.rate, spectrogram)
 
 
 def _clip(song: Song, stems: tuple[str, ...]) -> Clip:

@@ -6,18 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soxr
 
 from kerasep.conversion.freeze import freeze
 from kerasep.conversion.trace import to_onnx
-from kerasep.conversion.verify import OPERATORS, check_operators, check_parity, measure_parity, operators
+from kerasep.conversion.verify import OPERATORS, check_operators, check_parity, magnitudes, measure_parity, operators
 from kerasep.conversion.write import counted, save_onnx, write
 from kerasep.datasets import demo
 from kerasep.errors import UsageError
-from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.stft import Spectrogram
 
 
 def pack(
@@ -58,5 +56,4 @@ def pack(
 
 def demo_magnitudes(spectrogram: Spectrogram) -> np.ndarray:
     """The demo song's mixture as a network sees it, float32 (frames, bins, channels)."""
-    mixture = to_channels(np.sum(list(demo.render().values()), axis=0), spectrogram.channels)
-    return np.abs(stft(np.asarray(soxr.resample(mixture, demo.RATE, spectrogram.rate)), spectrogram))
+    return magnitudes(np.sum(list(demo.render().values()), axis=0), demo.RATE, spectrogram)

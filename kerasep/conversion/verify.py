@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import soxr
 
 from kerasep.conversion.freeze import Frozen
 from kerasep.errors import KerasepError
+from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import SpectrogramGraph, StepGraph
 from kerasep.signal.levels import relative_error
+from kerasep.signal.stft import Spectrogram, stft
 
 TOLERANCE = 1e-5  # of max|a - b| / max|b| between a float32 file and Keras
 # All that a float32 ONNX file may need of a runtime; docs/export.md lists them.
@@ -40,6 +43,12 @@ def check_parity(what: str, parity: dict[str, Any]) -> None:
     error = parity["max_relative_error"]
     if not error <= TOLERANCE:
         raise KerasepError(f"{what}: differs from Keras by {error:.1e}, more than {TOLERANCE:g}: not written")
+
+
+def magnitudes(mixture: np.ndarray, rate: int, spectrogram: Spectrogram) -> np.ndarray:
+    """A mixture, (samples, channels) at `rate` Hz, as a network takes it: float32 (frames, bins, channels)."""
+    fitted = to_channels(mixture, spectrogram.channels)
+    return np.abs(stft(np.asarray(soxr.resample(fitted, rate, spectrogram.rate)), spectrogram))
 
 
 def measure_parity(artifact: Artifact, frozen: Frozen, music: np.ndarray) -> dict[str, Any]:
