@@ -152,7 +152,7 @@ def test_frames_that_begin_between_hops():
         Plan(Spectrogram(fft=192, hop=64))
 
 
-@pytest.mark.parametrize(("name", "form", "frames", "batch"), cases())
+@pytest.mark.parametrize(("name", "form", "frames", "batch"), list(cases()))
 def test_equal_to_the_transform_in_numpy(name, form, frames, batch):
     artifact = networks.artifact(name, form, graph="waveform", frames=frames, batch=batch)
     graph, hop = artifact.manifest.graph, host(name).graph.spectrogram.hop
