@@ -6,6 +6,7 @@ Tests run in as many processes as there are cores (pytest-xdist, `addopts` in se
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import soundfile
 from filelock import FileLock
 from hypothesis import settings
+from shared import once
 
 from kerasep.datasets import demo
 from kerasep.datasets.musdb import songs
@@ -29,14 +31,19 @@ settings.load_profile("kerasep")
 SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=6", "options.horizontal=5", "options.hidden=8"]
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 SHORT = ["batch=2", "seconds=0.5", "steps=2", "jit=false"]  # compiling takes longer than these runs
-# Of each test process. Libraries read them when they are imported.
+# Tests compile more than they compute. Libraries read this, and what follows, when they are imported.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# Of each test process.
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes() -> None:
-    """Before processes start: one for each core, so one thread for each of them."""
+def pytest_xdist_setupnodes(config) -> None:
+    """Before processes start: one for each core, so one thread for each of them, and a folder for what they share."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+    folder = tempfile.TemporaryDirectory(prefix="kerasep-tests-")
+    os.environ["KERASEP_TESTS_FOLDER"] = folder.name  # see shared.py
+    config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +75,15 @@ def excerpt(song, monkeypatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def hq_root(tmp_path_factory, song) -> Path:
+def hq_root(song) -> Path:
     """A data set in the form of MUSDB18-HQ: two songs to train on, one for validation, one to test on; 2 s each."""
-    root = tmp_path_factory.mktemp("musdb18hq")
-    names = ("train/One", "train/Two", "train/ANiMAL - Rockshow", "test/Three")
-    for number, name in enumerate(names):
-        write_song(root / name, {target: stem[number * 40000 :][:88200] for target, stem in song.items()})
-    return root
+
+    def make(root: Path) -> None:
+        names = ("train/One", "train/Two", "train/ANiMAL - Rockshow", "test/Three")
+        for number, name in enumerate(names):
+            write_song(root / name, {target: stem[number * 40000 :][:88200] for target, stem in song.items()})
+
+    return once("musdb18hq", make)
 
 
 def write_song(folder: Path, stems: dict[str, np.ndarray], rate: int = 44100) -> None:
@@ -99,26 +108,32 @@ def damaged_root(tmp_path, song):
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory, hq_root) -> dict[str, Path]:
+def runs(hq_root) -> dict[str, Path]:
     """Two targets of a small `conv-norm`, trained for four steps."""
-    from kerasep.training.recipe import RECIPES
-    from kerasep.training.trainer import train
 
-    folder = tmp_path_factory.mktemp("runs")
-    for target in ("vocals", "drums"):
-        recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, f"epochs.{target}=2"])
-        train(recipe, (target,), [hq_root], folder / target)
+    def make(folder: Path) -> None:
+        from kerasep.training.recipe import RECIPES
+        from kerasep.training.trainer import train
+
+        for target in ("vocals", "drums"):
+            recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, f"epochs.{target}=2"])
+            train(recipe, (target,), [hq_root], folder / target)
+
+    folder = once("runs", make)
     return {target: folder / target for target in ("vocals", "drums")}
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory, runs) -> Path:
+def packed(runs) -> Path:
     """The runs as an artifact."""
-    from kerasep.conversion.pack import pack
 
-    output = tmp_path_factory.mktemp("packed") / "small.onnx"
-    pack(list(runs.values()), output, licence="tests")
-    return output
+    def make(folder: Path) -> None:
+        from kerasep.conversion.pack import pack
+
+        folder.mkdir()
+        pack(list(runs.values()), folder / "small.onnx", licence="tests")
+
+    return once("packed", make) / "small.onnx"
 
 
 @pytest.fixture

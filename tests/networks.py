@@ -1,4 +1,4 @@
-"""Small networks with random weights, and what is made of them: each run, graph and file is made once in a process.
+"""Small networks with random weights, and what is made of them: each run and file is made once for all test processes.
 
 Tests ask for what they need by name, format, kind of graph and sizes:
 
@@ -8,7 +8,6 @@ These files are float32 and are not verified: tests that compare them with somet
 was verified takes `export.pipeline.export`, which tests/export calls for each kind of file once.
 """
 
-import tempfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import onnx
 from onnx import ModelProto
+from shared import once
 
 from export.options import Format
 from export.pipeline import EXPORTERS
@@ -35,7 +36,6 @@ MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", paddin
 PADDED = Spectrogram(fft=256, hop=64, padding="window")
 HALF = Spectrogram(channels=1, fft=256, hop=128)
 PAIR, ALL = ("vocals", "drums"), ("vocals", "drums", "bass", "other")
-FOLDER = tempfile.TemporaryDirectory(prefix="kerasep-tests-")  # removed when the process ends
 
 
 def disturbed(model: keras.Model) -> None:
@@ -90,10 +90,10 @@ FILTER = {"mask": "none", "wiener": 1, "unclaimed": "dropped"}  # as Open-Unmix'
 NETWORKS = {
     # One of each kind.
     "bands": Small("bands", LAYOUT | {"ahead": 3}, targets=ALL),
-    "conv": Small("conv", CONV, targets=ALL),
+    "conv": Small("conv", CONV),
     "deepconvsep": Small("deepconvsep", {"filters": 8, "hidden": 40}, MONO, ALL),
     "openunmix": Small("openunmix", {"hidden": 16, "depth": 1}),
-    "spleeter": Small("spleeter", {"filters": [4, 8], "bins": 64, "frames": 32}, PADDED, ALL),
+    "spleeter": Small("spleeter", {"filters": [4, 8], "bins": 64, "frames": 32}, PADDED),
     # What can be streamed.
     "valid": Small("conv", LITTLE, seed=1),
     "same": Small("conv", SAME | {"standardise": True, "batch_norm": True}, seed=1),
@@ -123,13 +123,15 @@ NETWORKS = {
 def run(name: str) -> Path:
     """The run folder of a network."""
     small = NETWORKS[name]
-    keras.utils.set_random_seed(small.seed)
-    model = build(small.network, small.spectrogram, small.options, small.targets)
-    small.weights(model)
-    recipe = Recipe(small.network, small.network, small.options, small.spectrogram, Augment())
-    folder = Path(FOLDER.name) / name
-    Imported(model, recipe, small.targets, {"licence": "tests"} | small.defaults).write_run(folder)
-    return folder
+
+    def make(folder: Path) -> None:
+        keras.utils.set_random_seed(small.seed)
+        model = build(small.network, small.spectrogram, small.options, small.targets)
+        small.weights(model)
+        recipe = Recipe(small.network, small.network, small.options, small.spectrogram, Augment())
+        Imported(model, recipe, small.targets, {"licence": "tests"} | small.defaults).write_run(folder)
+
+    return once(name, make)
 
 
 @cache
@@ -141,22 +143,30 @@ def frozen(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> Fr
 @cache
 def in_onnx(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> ModelProto:
     """A network's graph in ONNX."""
-    made = frozen(name, frames, batch, step)
-    batch, frames = made.manifest.graph.shape[:2]
-    return to_onnx(made.lean, made.spectrogram, frames, batch)
+
+    def make(path: Path) -> None:
+        made = frozen(name, frames, batch, step)
+        sizes = made.manifest.graph.shape
+        onnx.save(to_onnx(made.lean, made.spectrogram, sizes[1], sizes[0]), path)
+
+    return onnx.load(once(f"{name}-{frames}-{batch}-{step}.graph", make))
 
 
 @cache
 def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: int = 0, batch: int = 0) -> Artifact:
     """A file of a network, opened; `form` is "onnx" or "tflite", `frames` and `batch` are 0 for any number."""
-    exporter = EXPORTERS[Format(form)]
-    sizes = {"spectrogram": (frames, batch or exporter.batch, False), "step": (0, 0, True), "waveform": (0, 0, False)}[graph]
-    made, reference = frozen(name, *sizes), in_onnx(name, *sizes)
-    manifest = counted(made.manifest, reference)
-    wrapper = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
-    model = exporter.trace(made, reference, exporter.input_shape(made, wrapper))
-    if wrapper:
-        model, manifest = exporter.wrap(model, wrapper), wrapper.manifest
-    path = Path(FOLDER.name) / f"{name}-{graph}-{frames}-{batch}.{form}"
-    write(partial(exporter.save, model), manifest, path, lambda _: {})
-    return Artifact(path)
+
+    def make(path: Path) -> None:
+        exporter = EXPORTERS[Format(form)]
+        sizes = {"spectrogram": (frames, batch or exporter.batch, False), "step": (0, 0, True), "waveform": (0, 0, False)}[
+            graph
+        ]
+        made, reference = frozen(name, *sizes), in_onnx(name, *sizes)
+        manifest = counted(made.manifest, reference)
+        wrapper = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
+        model = exporter.trace(made, reference, exporter.input_shape(made, wrapper))
+        if wrapper:
+            model, manifest = exporter.wrap(model, wrapper), wrapper.manifest
+        write(partial(exporter.save, model), manifest, path, lambda _: {})
+
+    return Artifact(once(f"{name}-{graph}-{frames}-{batch}.{form}", make))

@@ -111,7 +111,7 @@ def test_a_worker_answers_is_measured_and_may_end_early():
 def test_a_worker_measures_steps_in_turns(clips):
     """The turns that `benchmarks training` takes, on the smaller recipe."""
     command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "conv-norm", str(clips)]
-    with Worker(command, {"PYTHONPATH": str(ROOT)}) as worker:
+    with Worker(command, {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}) as worker:
         assert worker.answer()["audio_seconds_per_step"] == 48
         live, cached = worker.ask("live"), worker.ask("cached")
         assert len(live) == len(cached) == 5 and min(live + cached) > 0

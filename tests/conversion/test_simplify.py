@@ -82,7 +82,12 @@ CASES = {
 WINDOWED = {"deepconvsep", "spleeter", "spleeter-softmax"}
 SIZES = ((0, 0), (100, 0), (0, 2), (100, 2))  # frames and batch, 0 for any
 FEWER = {"conv-power": SIZES[:1], "openunmix-unidirectional": SIZES[::3]}  # others of their kind have them all
-GRAPHS = [(name, *size) for name in CASES for size in FEWER.get(name, SIZES) if not (size[0] and name in WINDOWED)]
+GRAPHS = [
+    pytest.param(name, *size, marks=[pytest.mark.slow] if size in SIZES[1:-1] and name not in WINDOWED else [])
+    for name in CASES
+    for size in FEWER.get(name, SIZES)
+    if not (size[0] and name in WINDOWED)
+]
 AGAIN = ("conv-norm", "openunmix", "deepconvsep", "spleeter-softmax")
 
 
@@ -233,7 +238,9 @@ def test_what_targets_have_in_common_is_there_once():
     close(outputs["drums"], np.asarray(twins(mixture("conv-norm", 40))["vocals"]))
 
 
-@pytest.mark.parametrize("name", ["conv-norm", "deepconvsep", "spleeter-softmax"])
+@pytest.mark.parametrize(
+    "name", ["spleeter-softmax", *(pytest.param(name, marks=pytest.mark.slow) for name in ("conv-norm", "deepconvsep"))]
+)
 def test_two_runs_of_a_network_in_one_file(name):
     """Of other targets each, also where a run's targets share layers, so that the network lends the graph its name."""
     case = CASES[name]

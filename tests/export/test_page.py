@@ -23,7 +23,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
 
-TARGETS = networks.ALL
+TARGETS = networks.PAIR
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def test_equal_to_keras(files):
     assert set(manifest.details["parity"]) >= {"noise", "music"}
 
 
-@pytest.mark.parametrize("name", [name if name == "conv" else pytest.param(name, marks=pytest.mark.slow) for name in FRAMES])
+@pytest.mark.parametrize("name", [name if name == "conv" else pytest.param(name, marks=SLOW) for name in FRAMES])
 def test_equal_to_onnx(name):
     audio = noise(60_000, lite(name).manifest.graph.spectrogram.channels)
     expected = open_separator(networks.artifact(name, frames=FRAMES[name]))(audio, 44100)
@@ -161,6 +161,7 @@ def test_a_file_with_loops_keeps_its_memory_where_it_is(name):
     assert addresses() == before
 
 
+@SLOW
 def test_a_file_with_loops_is_no_larger_for_more_frames():
     sizes = [networks.artifact("loop", "tflite", frames=frames).path.stat().st_size for frames in (320, 640)]
     assert abs(sizes[1] - sizes[0]) < 1000

@@ -30,7 +30,10 @@ from kerasep.training.recipe import Recipe
 AHEAD = {"valid": 14, "same": 14, "causal": 0, "power": 14, "forward": 0, "bands-ahead": 3, "bands-causal": 0}
 
 
-@pytest.fixture(params=list(AHEAD))
+ALIKE = {"same", "bands-causal"}  # what they have, another has
+
+
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in AHEAD])
 def name(request) -> str:
     return request.param
 

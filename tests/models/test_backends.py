@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
@@ -30,7 +34,18 @@ def outputs(network: str) -> dict[str, np.ndarray]:
     random = np.random.default_rng(0)
     model.set_weights([np.abs(random.normal(size=weight.shape)) / 4 for weight in model.weights])
     mixture = np.abs(random.normal(size=(2, frames, spectrogram.bins, spectrogram.channels))).astype(np.float32)
-    return {f"{network}/{target}": np.asarray(output) for target, output in model(mixture, training=False).items()}
+    return {f"{network}/{target}": np.asarray(output) for target, output in compiled(model)(mixture).items()}
+
+
+def compiled(model: keras.Model) -> Callable[[np.ndarray], dict[str, Any]]:
+    """The network as one graph: op by op, compiling takes JAX many times as long."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(partial(model, training=False))
+    import tensorflow as tf
+
+    return tf.function(partial(model, training=False))
 
 
 def test_every_network_is_here():

@@ -17,7 +17,7 @@ from kerasep.datasets.musdb import SOURCES
 from kerasep.training.recipe import RECIPES, Recipe
 
 ROOT = Path(__file__).parents[2]
-KILLS = 10
+KILLS = 5
 
 
 def recipe(*settings: str) -> Recipe:
@@ -37,7 +37,7 @@ def _train(recipe, root, output):
 
 
 @pytest.mark.slow
-def test_killed_at_ten_moments_a_run_ends_with_the_same_losses(hq_root, tmp_path):
+def test_killed_at_any_moment_a_run_ends_with_the_same_losses(hq_root, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kerasep.training.trainer"])
     wanted = recipe("jit=false", "schedule=plateau", "patience=1", "ema=0.9", *(f"epochs.{s}=12" for s in SOURCES))
@@ -113,7 +113,7 @@ def test_two_devices_of_tensorflow_learn_as_one(hq_root, tmp_path, plain):
 @pytest.mark.slow
 def test_two_devices_and_two_hosts_of_jax_learn_as_one(hq_root, tmp_path, plain):
     one = run_elsewhere(hq_root, tmp_path / "one", plain, "jax")
-    flags = "--xla_force_host_platform_device_count=2"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     two = run_elsewhere(hq_root, tmp_path / "two", plain, "jax", devices=2, XLA_FLAGS=flags)
     assert two == pytest.approx(one, rel=1e-4)
     lstm = recipe("network=openunmix", "options={}", "options.hidden=8", "augment.speed=0")
@@ -136,7 +136,7 @@ def test_two_devices_and_two_hosts_of_jax_learn_as_one(hq_root, tmp_path, plain)
 
 @pytest.mark.slow
 def test_half_precision_learns_as_float32_does(hq_root, tmp_path):
-    """200 steps end within 2 % of float32's loss.
+    """100 steps end within 2 % of float32's loss.
 
     On the one validation song, 2 s long, runs in float32 from four seeds lay between 4.2 and 4.6 dB: half precision has to
     end as near to float32 as twice that, but cannot be held to more by two seconds.
@@ -145,7 +145,7 @@ def test_half_precision_learns_as_float32_does(hq_root, tmp_path):
 
     ends = {}
     for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
-        wanted = recipe(f"precision={precision}", "steps=200", "epochs.bass=1", "options.dropout=0")
+        wanted = recipe(f"precision={precision}", "steps=100", "epochs.bass=1", "options.dropout=0")
         ends[precision] = train(wanted, ("bass",), [hq_root], tmp_path / precision)["epochs"][-1]
     for precision, end in ends.items():
         assert end["loss"] == pytest.approx(ends["float32"]["loss"], rel=0.02), precision

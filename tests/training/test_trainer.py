@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -80,21 +82,27 @@ def test_targets_trained_together(joint):
     assert sorted(path.name for path in (output / "checkpoints").iterdir()) == ["epoch-00003.npz", "epoch-00004.npz"]
 
 
-@pytest.mark.parametrize("damage", [None, *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "flipped"))])
-def test_a_stopped_run_ends_as_if_it_had_not_been(joint, hq_root, tmp_path, monkeypatch, damage, recwarn):
-    recipe, _, expected = joint
-    after = 2
+@pytest.fixture(scope="module")
+def stopped(joint, hq_root, tmp_path_factory) -> Path:
+    """The same run, stopped after its second epoch."""
 
     class Stop(callbacks.Checkpoint):
         def on_epoch_end(self, epoch, logs=None):
             super().on_epoch_end(epoch, logs)
-            if epoch + 1 == after:
+            if epoch == 1:
                 raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(trainer, "Checkpoint", Stop)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe, PAIR, [hq_root], tmp_path / "run")
+        train(joint[0], PAIR, [hq_root], folder)
+    return folder
+
+
+@pytest.mark.parametrize("damage", [None, *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "flipped"))])
+def test_a_stopped_run_ends_as_if_it_had_not_been(joint, stopped, hq_root, tmp_path, damage, recwarn):
+    recipe, _, expected = joint
+    shutil.copytree(stopped, tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "epoch-00002.npz"
     content = bytearray(newest.read_bytes())
     if damage == "cut":
