@@ -40,7 +40,7 @@ KINDS = ("bands", "conv", "deepconvsep", "openunmix", "spleeter")
 FRAMES = {"bands": (300,), "conv": (0, 90), "deepconvsep": (90,), "openunmix": (300,), "spleeter": (60, 64)}  # 0: any number
 LOOPS = ("bands", "openunmix")
 QUICK = {
-    ("bands", "tflite", 300, 1),
+    ("bands", "onnx", 300, 1),
     ("conv", "onnx", 0, 1),
     ("conv", "tflite", 90, 2),
     ("deepconvsep", "onnx", 90, 2),
@@ -134,7 +134,7 @@ def test_the_filter_is_the_one_in_numpy(song, channels, kind):
     ("name", "form"),
     [
         ("openunmix-filter", "onnx"),
-        ("unet-filter", "tflite"),
+        pytest.param("unet-filter", "tflite", marks=pytest.mark.slow),
         pytest.param("openunmix-filter", "tflite", marks=pytest.mark.slow),
     ],
 )
@@ -297,6 +297,7 @@ def test_too_short_for_its_context():
         Waveform(networks.frozen("same").manifest, frames=30, batch=1)
 
 
+@pytest.mark.slow
 def test_waveform_graphs_beside_their_networks(claiming, tmp_path):
     """A whole export, too."""
     (host,), (graph,) = (list(export(claiming, tmp_path, ExportOptions(graph=kind))) for kind in ("spectrogram", "waveform"))

@@ -242,6 +242,7 @@ def test_the_wrong_channels(causal):
 
 
 @pytest.mark.serial
+@pytest.mark.slow
 def test_memory_does_not_grow(causal):
     """In a process of its own: a minute of hops after the first seconds takes less than a megabyte more."""
     code = (

@@ -44,10 +44,26 @@ def losses(record) -> list[float]:
     return [epoch["loss"] for epoch in record["epochs"]]
 
 
-def test_the_same_seed_gives_the_same_losses(runs, hq_root, tmp_path):
+def stop_after(epochs: int, *arguments) -> None:
+    """Train, and stop as Ctrl-C does once so many epochs are on disk."""
+
+    class Stop(callbacks.Checkpoint):
+        def on_epoch_end(self, epoch, logs=None):
+            super().on_epoch_end(epoch, logs)
+            if epoch + 1 == epochs:
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer, "Checkpoint", Stop)
+        train(*arguments)
+
+
+def test_the_same_seed_gives_the_same_losses_stopped_or_not(runs, hq_root, tmp_path):
     record, _ = load_run(runs["vocals"])
-    again = train(Recipe.from_json(record["recipe"]), ("vocals",), [hq_root], tmp_path / "again")
-    assert losses(again) == losses(record)
+    recipe = Recipe.from_json(record["recipe"])
+    stop_after(1, recipe, ("vocals",), [hq_root], tmp_path / "again")
+    again = train(recipe, ("vocals",), [hq_root], tmp_path / "again", resume=True)
+    assert losses(again) == losses(record) and again["best"] == record["best"]
 
 
 def test_a_run_is_not_overwritten(runs, hq_root):
@@ -86,20 +102,13 @@ def test_targets_trained_together(joint):
 def stopped(joint, hq_root, tmp_path_factory) -> Path:
     """The same run, stopped after its second epoch."""
 
-    class Stop(callbacks.Checkpoint):
-        def on_epoch_end(self, epoch, logs=None):
-            super().on_epoch_end(epoch, logs)
-            if epoch == 1:
-                raise KeyboardInterrupt
-
     folder = tmp_path_factory.mktemp("stopped") / "run"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "Checkpoint", Stop)
-        train(joint[0], PAIR, [hq_root], folder)
+    stop_after(2, joint[0], PAIR, [hq_root], folder)
     return folder
 
 
-@pytest.mark.parametrize("damage", [None, *(pytest.param(damage, marks=pytest.mark.slow) for damage in ("cut", "flipped"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [None, "cut", "flipped"])
 def test_a_stopped_run_ends_as_if_it_had_not_been(joint, stopped, hq_root, tmp_path, damage, recwarn):
     recipe, _, expected = joint
     shutil.copytree(stopped, tmp_path / "run")
