@@ -51,6 +51,7 @@ def load(
         KerasepError: the file cannot be used, or its weights cannot be fetched.
 
     Example:
+        >>> import kerasep
         >>> kerasep.load("conv").targets
         ('vocals', 'drums', 'bass', 'other')
     """
@@ -83,6 +84,7 @@ def separate(
         KerasepError: the file or the samples cannot be used.
 
     Example:
+        >>> import kerasep, numpy as np
         >>> stems = kerasep.separate(np.zeros(44100), 44100, "conv", targets=["drums"])
         >>> stems["drums"].shape
         (44100,)

@@ -46,7 +46,7 @@ def spread(samples: list[float]) -> float:
     """The interquartile range as a share of the median.
 
     Example:
-        >>> spread([1.0, 1.0, 1.1, 1.2])
-        0.19047619047619038
+        >>> round(spread([1.0, 1.0, 1.1, 1.2]), 4)
+        0.1905
     """
     return (quantile(samples, 0.75) - quantile(samples, 0.25)) / statistics.median(samples)

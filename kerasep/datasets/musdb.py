@@ -117,8 +117,8 @@ def songs(root: Path, subset: str, progress: bool = False, is_wav: bool = False,
         KerasepError: the folder is not MUSDB, or a song is damaged.
 
     Example:
-        >>> song = songs(Path("musdb18hq"), "test")[0]  # doctest: +SKIP
-        >>> song.read("vocals", start=44100, frames=44100).shape  # doctest: +SKIP
+        >>> song = songs(Path("musdb18hq"), "test")[0]
+        >>> song.read("vocals", start=44100, frames=44100).shape
         (44100, 2)
     """
     folder = root / ("test" if subset == "test" else "train")

@@ -57,7 +57,8 @@ def separate_file(
             written or replaced.
 
     Example:
-        >>> separate_file(kerasep.load(), "song.mp3", "stems")["vocals"]  # doctest: +SKIP
+        >>> import kerasep
+        >>> separate_file(kerasep.load(), "song.wav", "stems")["vocals"]
         PosixPath('stems/vocals.wav')
     """
     if format not in tuple(Format):

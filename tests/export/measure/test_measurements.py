@@ -1,6 +1,5 @@
 """Measurements that are added to."""
 
-import doctest
 import json
 
 import pytest
@@ -17,7 +16,3 @@ def test_starts_then_continues(tmp_path):
     assert results.load_or_start(path, head)["graphs"] == ["conv"]
     with pytest.raises(KerasepError, match="measured with other versions of packages: name another file"):
         results.load_or_start(path, {**head, "versions": {"numpy": "3"}})
-
-
-def test_examples():
-    assert doctest.testmod(results) == doctest.TestResults(0, 1)
