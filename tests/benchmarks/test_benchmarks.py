@@ -43,6 +43,7 @@ def test_separate_measures_parts_and_files(tmp_path):
     assert "x real time" in done.stdout and "Files to stems" in (tmp_path / PAGE).read_text()
 
 
+@pytest.mark.serial
 @pytest.mark.slow
 def test_all_is_quick(tmp_path, monkeypatch):
     """The bundled model, as one would begin."""
@@ -107,6 +108,7 @@ def test_a_worker_answers_is_measured_and_may_end_early():
             worker.ask("3")
 
 
+@pytest.mark.serial
 @pytest.mark.slow
 def test_a_worker_measures_steps_in_turns(clips):
     """The turns that `benchmarks training` takes, on the smaller recipe."""

@@ -215,6 +215,7 @@ def test_separating_needs_neither_tensorflow_nor_keras(packed, song_file, tmp_pa
     assert left(tmp_path / "out") == {"My song/vocals.wav", "My song/drums.wav"}
 
 
+@pytest.mark.serial
 def test_seven_seconds_cost_less_than_two_of_processor_time(tmp_path, mixture):
     """The whole process, with the bundled model, as a person starts it."""
     soundfile.write(tmp_path / "song.wav", mixture[: 7 * 44100], 44100)
