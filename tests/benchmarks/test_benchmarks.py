@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -87,10 +88,13 @@ def test_trials_are_added_to_a_file(hq_root, packed, tmp_path, monkeypatch):
     from kerasep.training.trainer import train
 
     ends = [f"epochs.{t}=1" for t in TARGETS]
-    for name, settings in {"first": [], "coherent-0.5": ["augment.coherent=0.5", "batch=3"]}.items():
-        recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, *ends, *settings])
-        train(recipe, TARGETS, [hq_root], tmp_path / name)
-        trials([tmp_path / name], hq_root, tmp_path / "trials.json")
+    recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, *ends])
+    other = recipe.override(["augment.coherent=0.5", "batch=3"])
+    record = train(recipe, TARGETS, [hq_root], tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "coherent-0.5")
+    (tmp_path / "coherent-0.5" / "run.json").write_text(json.dumps(record | {"recipe": other.to_json()}))
+    trials([tmp_path / "first"], hq_root, tmp_path / "trials.json")
+    trials([tmp_path / "coherent-0.5"], hq_root, tmp_path / "trials.json")
     trials([packed], hq_root, tmp_path / "trials.json")
     found = json.loads((tmp_path / "trials.json").read_text())
     assert list(found) == ["first", "coherent-0.5", "small"] and list(found["first"]["sdr"]) == list(TARGETS)

@@ -40,7 +40,7 @@ def _train(recipe, root, output):
 def test_killed_at_any_moment_a_run_ends_with_the_same_losses(hq_root, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["kerasep.training.trainer"])
-    wanted = recipe("jit=false", "schedule=plateau", "patience=1", "ema=0.9", *(f"epochs.{s}=12" for s in SOURCES))
+    wanted = recipe("jit=false", "schedule=plateau", "patience=1", "ema=0.9", *(f"epochs.{s}=6" for s in SOURCES))
 
     def start(output):
         child = context.Process(target=_train, args=(wanted, hq_root, output))
