@@ -1,5 +1,6 @@
 """Streaming on one core: the time of a hop, the latency of the stems, and whether memory grows."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from benchmarks.measure.machine import describe
 from benchmarks.measure.music import song
-from export.measure.results import load_or_start, replace_row
+from kerasep.errors import KerasepError
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.stream import StreamSeparator
@@ -25,12 +26,28 @@ def measure(models: list[Path], output: Path) -> None:
     os.sched_setaffinity(0, {min(cores)})
     try:
         surroundings = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
-        result = load_or_start(output, {**surroundings, "models": []})
+        result = _load_or_start(output, {**surroundings, "models": []})
         for path in models:
-            result["models"] = replace_row(result["models"], {**_model(path), "machine": surroundings["machine"]})
+            result["models"] = _replace_row(result["models"], {**_model(path), "machine": surroundings["machine"]})
             write_json(output, result)
     finally:
         os.sched_setaffinity(0, cores)
+
+
+def _load_or_start(path: Path, head: dict[str, Any]) -> dict[str, Any]:
+    """The measurements in a file, or `head` if there is no such file. Raises KerasepError if other versions made it."""
+    if not path.exists():
+        return head
+    found: dict[str, Any] = json.loads(path.read_text())
+    if found["versions"] != head["versions"]:
+        raise KerasepError(f"{path}: measured with other versions of packages: name another file")
+    return found
+
+
+def _replace_row(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows with `row` at the end, in place of an earlier one of the same name and format."""
+    key = (row["name"], row["format"])
+    return [other for other in rows if (other["name"], other["format"]) != key] + [row]
 
 
 def _model(path: Path) -> dict[str, Any]:

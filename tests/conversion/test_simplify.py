@@ -83,7 +83,9 @@ WINDOWED = {"deepconvsep", "spleeter", "spleeter-softmax"}
 SIZES = ((0, 0), (100, 0), (0, 2), (100, 2))  # frames and batch, 0 for any
 FEWER = {"conv-power": SIZES[:1], "openunmix-unidirectional": SIZES[::3]}  # others of their kind have them all
 GRAPHS = [
-    pytest.param(name, *size, marks=[pytest.mark.slow] if size in SIZES[1:-1] and name not in WINDOWED else [])
+    pytest.param(
+        name, *size, marks=[pytest.mark.slow] if name in FEWER or (size in SIZES[1:-1] and name not in WINDOWED) else []
+    )
     for name in CASES
     for size in FEWER.get(name, SIZES)
     if not (size[0] and name in WINDOWED)
@@ -169,7 +171,7 @@ def error(output: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(output - truth).max() / np.abs(truth).max())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in FEWER else []) for name in CASES])
 def test_outputs_are_in_the_order_of_targets(name):
     """`Manifest.targets` says so, and who runs a graph by hand gets them as a list."""
     assert [output.name for output in exported(name, 0, 0).graph.output] == list(TARGETS)

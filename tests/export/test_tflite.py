@@ -31,7 +31,6 @@ from kerasep.inference.open import open_separator
 pytestmark = pytest.mark.usefixtures("excerpt")
 SLOW = pytest.mark.slow
 FRAMES = {"bands": 320, "conv": 0, "deepconvsep": 0, "openunmix": 320, "spleeter": 0}  # 0: any, or the network's own
-LOOPS = ("bands", "openunmix")
 
 
 def lite(name: str) -> Artifact:
@@ -83,7 +82,10 @@ def test_equal_to_onnx(name):
         assert agreement(expected[target], stem) > 90
 
 
-@pytest.mark.parametrize("name", FRAMES)
+QUICK = [pytest.param(name, marks=[SLOW] if name == "bands" else []) for name in FRAMES]  # openunmix has loops too
+
+
+@pytest.mark.parametrize("name", QUICK)
 def test_operators_are_built_in(name):
     check_operators(lite(name).path, "float32")
 
@@ -146,7 +148,7 @@ def test_loops_have_a_length(tmp_path):
         next(export([networks.run("loop")], tmp_path / "other", ExportOptions(formats=("tflite",), batch=3)))
 
 
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", [pytest.param("bands", marks=SLOW), "openunmix"])
 def test_a_file_with_loops_keeps_its_memory_where_it_is(name):
     """Where memory moves in a run, LiteRT 2.3 reads from where it was: NaNs, now and then, from the second run on."""
     interpreter = Interpreter(str(lite(name).path))

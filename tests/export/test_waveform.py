@@ -44,7 +44,6 @@ QUICK = {
     ("conv", "onnx", 0, 1),
     ("conv", "tflite", 90, 2),
     ("deepconvsep", "onnx", 90, 2),
-    ("openunmix", "onnx", 300, 1),
     ("spleeter", "tflite", 60, 1),
 }
 TARGETS = networks.PAIR

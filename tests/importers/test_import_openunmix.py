@@ -98,6 +98,7 @@ def refused(folder: Path, capsys, match: str, *options: str) -> None:
     assert not output.parent.exists() or not list(output.parent.iterdir())
 
 
+@pytest.mark.slow
 def test_import_command(folder, artifact, tmp_path, capsys):
     output = tmp_path / "umx.onnx"
     assert main(["import", "openunmix", str(folder), "-o", str(output), "--licence", "mine"]) == 0

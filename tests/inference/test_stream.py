@@ -30,7 +30,7 @@ from kerasep.training.recipe import Recipe
 AHEAD = {"valid": 14, "same": 14, "causal": 0, "power": 14, "forward": 0, "bands-ahead": 3, "bands-causal": 0}
 
 
-ALIKE = {"same", "bands-causal"}  # what they have, another has
+ALIKE = {"same", "forward", "bands-causal"}  # what they have, another has
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in AHEAD])

@@ -143,7 +143,12 @@ assert not {"kerasep", "scipy", "tensorflow", "keras", "onnx"} & {name.split("."
 NAMES = ("thesis", "alone", "binary", "windows", "half-overlap", "unet", "narrow", "forward-biased", "same")
 
 
-@pytest.fixture(params=[*NAMES, "fixed", *hub.BUNDLED])
+ALIKE = {"narrow", "forward-biased"}  # a bundled network is of their kind
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in (*NAMES, "fixed", *hub.BUNDLED)]
+)
 def artifact(request) -> Artifact:
     if request.param in hub.BUNDLED:
         return hub.load(request.param)
