@@ -6,16 +6,15 @@ Tests run in as many processes as there are cores (pytest-xdist, `addopts` in se
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shared
 import soundfile
 from filelock import FileLock
 from hypothesis import settings
-from shared import once
 
 from kerasep.datasets import demo
 from kerasep.datasets.musdb import songs
@@ -38,12 +37,10 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(config) -> None:
-    """Before processes start: one for each core, so one thread for each of them, and a folder for what they share."""
+def pytest_xdist_setupnodes() -> None:
+    """Before processes start: one for each core, so one thread for each of them, and this one's folder for what they share."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
-    folder = tempfile.TemporaryDirectory(prefix="kerasep-tests-")
-    os.environ["KERASEP_TESTS_FOLDER"] = folder.name  # see shared.py
-    config.add_cleanup(folder.cleanup)
+    os.environ[shared.NAME] = str(shared.FOLDER)
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +80,7 @@ def hq_root(song) -> Path:
         for number, name in enumerate(names):
             write_song(root / name, {target: stem[number * 40000 :][:88200] for target, stem in song.items()})
 
-    return once("musdb18hq", make)
+    return shared.once("musdb18hq", make)
 
 
 def write_song(folder: Path, stems: dict[str, np.ndarray], rate: int = 44100) -> None:
@@ -119,7 +116,7 @@ def runs(hq_root) -> dict[str, Path]:
             recipe = RECIPES["conv-norm"].override([*SMALL, *SHORT, f"epochs.{target}=2"])
             train(recipe, (target,), [hq_root], folder / target)
 
-    folder = once("runs", make)
+    folder = shared.once("runs", make)
     return {target: folder / target for target in ("vocals", "drums")}
 
 
@@ -133,7 +130,7 @@ def packed(runs) -> Path:
         folder.mkdir()
         pack(list(runs.values()), folder / "small.onnx", licence="tests")
 
-    return once("packed", make) / "small.onnx"
+    return shared.once("packed", make) / "small.onnx"
 
 
 @pytest.fixture

@@ -146,8 +146,8 @@ def in_onnx(name: str, frames: int = 0, batch: int = 0, step: bool = False) -> M
 
     def make(path: Path) -> None:
         made = frozen(name, frames, batch, step)
-        sizes = made.manifest.graph.shape
-        onnx.save(to_onnx(made.lean, made.spectrogram, sizes[1], sizes[0]), path)
+        songs, length, *_ = made.manifest.graph.shape
+        onnx.save(to_onnx(made.lean, made.spectrogram, length, songs), path)
 
     return onnx.load(once(f"{name}-{frames}-{batch}-{step}.graph", make))
 
@@ -158,9 +158,7 @@ def artifact(name: str, form: str = "onnx", graph: str = "spectrogram", frames: 
 
     def make(path: Path) -> None:
         exporter = EXPORTERS[Format(form)]
-        sizes = {"spectrogram": (frames, batch or exporter.batch, False), "step": (0, 0, True), "waveform": (0, 0, False)}[
-            graph
-        ]
+        sizes = (frames, batch or exporter.batch, False) if graph == "spectrogram" else (0, 0, graph == "step")
         made, reference = frozen(name, *sizes), in_onnx(name, *sizes)
         manifest = counted(made.manifest, reference)
         wrapper = Waveform(manifest, frames, batch or 1) if graph == "waveform" else None
