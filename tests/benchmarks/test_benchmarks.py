@@ -4,7 +4,6 @@ import copy
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 
@@ -32,29 +31,23 @@ def test_calibration_is_a_line(monkeypatch, capsys):
     assert re.fullmatch(r"\d+ GFLOP/s: a float32 product of 256 x 256 matrices in \d+ ms\n", capsys.readouterr().out)
 
 
-@pytest.mark.slow
-def test_separate_measures_parts_and_files(tmp_path):
-    command = [sys.executable, "-m", "benchmarks", "separate", "--quick", "-o", tmp_path]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    result = load(tmp_path / RESULTS)["separate"]
-    assert {len(samples) for samples in (*result["parts"]["samples"].values(), result["parts"]["products"])} == {15}
-    for file in result["files"]:
-        assert file["peak_megabytes"] > 50 and file["wall_seconds"] > 0.2 and file["cpu_seconds"] > 0.2
-        assert 0 < file["warm_seconds"] < file["wall_seconds"]
-    assert "x real time" in done.stdout and "Files to stems" in (tmp_path / PAGE).read_text()
-
-
 @pytest.mark.serial
 @pytest.mark.slow
-def test_all_is_quick(tmp_path, monkeypatch):
-    """The bundled model, as one would begin."""
+def test_all_is_quick(tmp_path, monkeypatch, capsys):
+    """The bundled model, as one would begin: latency, and from waveform to stems in parts and whole processes."""
     monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick", "-o", str(tmp_path)])
     start = time.perf_counter()
     assert benchmarks.main() == 0
     assert time.perf_counter() - start < 300
     result = load(tmp_path / RESULTS)
-    assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx" and len(result["separate"]["files"]) == 2
-    assert (tmp_path / PAGE).is_file()
+    assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx"
+    parts, files = result["separate"]["parts"], result["separate"]["files"]
+    assert {len(samples) for samples in (*parts["samples"].values(), parts["products"])} == {15}
+    assert len(files) == 2
+    for file in files:
+        assert file["peak_megabytes"] > 50 and file["wall_seconds"] > 0.2 and file["cpu_seconds"] > 0.2
+        assert 0 < file["warm_seconds"] < file["wall_seconds"]
+    assert "x real time" in capsys.readouterr().out and "Files to stems" in (tmp_path / PAGE).read_text()
 
 
 @pytest.mark.parametrize(
