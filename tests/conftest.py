@@ -6,6 +6,7 @@ Tests run in as many processes as there are cores (pytest-xdist, `addopts` in se
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def pytest_xdist_setupnodes() -> None:
     """Before processes start: one for each core, so one thread for each of them, and this one's folder for what they share."""
     os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
     os.environ[shared.NAME] = str(shared.FOLDER)
+
+
+@pytest.hookimpl(trylast=True)  # once it is known which tests run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first: a process that took one of them last would still be at it when the others are done."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -tests[item.path], item.path))
 
 
 @pytest.fixture(autouse=True)

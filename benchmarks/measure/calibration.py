@@ -31,7 +31,7 @@ def rates(threads: int) -> Callable[[], dict[str, float]]:
         threads: of the copy; those of the product are set in the environment, before NumPy is imported.
     """
     multiply = product(SIZE)
-    source, target = np.ones(BYTES, np.uint8).reshape(threads, -1), np.empty(BYTES, np.uint8).reshape(threads, -1)
+    source, target = (np.array_split(memory, threads) for memory in (np.ones(BYTES, np.uint8), np.empty(BYTES, np.uint8)))
     pool = ThreadPoolExecutor(threads)
 
     def run() -> dict[str, float]:

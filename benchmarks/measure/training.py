@@ -47,7 +47,7 @@ def measure(root: Path) -> dict[str, Any]:
 
 def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
     samples: dict[str, list[float]] = {"live": [], "cached": []}
-    with Worker([*WORKER, "step", recipe, str(root)]) as worker:
+    with Worker([*WORKER, "step", recipe, str(root), str(STEPS)]) as worker:
         batch = worker.answer()
         for _ in range(ROUNDS):
             for side, times in samples.items():
@@ -62,7 +62,7 @@ def _peer(root: Path, python: Path) -> dict[str, Any]:
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}
     threads = str(len(os.sched_getaffinity(0)))
     with (
-        Worker([*WORKER, "step", "openunmix", str(root)]) as ours,
+        Worker([*WORKER, "step", "openunmix", str(root), str(STEPS)]) as ours,
         Worker([str(python), str(TORCH_WORKER), threads]) as theirs,
     ):
         ours.answer()

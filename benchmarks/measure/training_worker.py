@@ -1,6 +1,6 @@
 """A worker of `benchmarks.measure.training`.
 
-python -m benchmarks.measure.training_worker step RECIPE ROOT    then a line "live" or "cached" for each turn
+python -m benchmarks.measure.training_worker step RECIPE ROOT STEPS    then a line "live" or "cached" for each turn
 python -m benchmarks.measure.training_worker {transform,memory} ROOT
 """
 
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.measure.training import STEPS
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.signal.stft import stft
 from kerasep.training import engine
@@ -30,15 +29,15 @@ TARGETS = ("vocals",)
 REPETITIONS = 9
 
 
-def step(name: str, root: str) -> None:
+def step(name: str, root: str, steps: str) -> None:
     """The size of a batch; then, for each line, seconds of steps: "live" on batches as they are made, "cached" on one batch."""
     recipe = RECIPES[name]
+    count = int(steps) + 1  # one more than is counted: the batch of the first cannot be made in advance
     learner, mixer, _ = prepare(recipe, TARGETS, songs(Path(root), "train"), seed=0, devices=1)
     batch = {part: tf.constant(value) for part, value in mixer(0).items()}
     sources = {
-        # One step more than is counted: the batch of the first cannot be made in advance.
-        "live": lambda turn: engine.batches(mixer, turn * (STEPS + 1), (turn + 1) * (STEPS + 1)),
-        "cached": lambda turn: tf.data.Dataset.from_tensors((batch,)).repeat(STEPS + 1),
+        "live": lambda turn: engine.batches(mixer, turn * count, (turn + 1) * count),
+        "cached": lambda turn: tf.data.Dataset.from_tensors((batch,)).repeat(count),
     }
 
     def run(side: str, turn: int) -> list[float]:

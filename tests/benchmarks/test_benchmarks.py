@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, SHORT, SMALL
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.measure import calibration
+from benchmarks.measure import calibration, latency, separate
 from benchmarks.measure.workers import Worker
 from benchmarks.pages import quality_tables
 from benchmarks.pages.committed import result
@@ -34,7 +34,10 @@ def test_calibration_is_a_line(monkeypatch, capsys):
 @pytest.mark.serial
 @pytest.mark.slow
 def test_all_is_quick(tmp_path, monkeypatch, capsys):
-    """The bundled model, as one would begin: latency, and from waveform to stems in parts and whole processes."""
+    """The bundled model, as one would begin: latency, and from waveform to stems in parts and whole processes; in fewer turns."""
+    monkeypatch.setattr(separate, "SECONDS", 10)
+    monkeypatch.setattr(separate, "REPETITIONS", 3)
+    monkeypatch.setattr(latency, "QUICK_ROUNDS", 3)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "all", "--quick", "-o", str(tmp_path)])
     start = time.perf_counter()
     assert benchmarks.main() == 0
@@ -42,7 +45,7 @@ def test_all_is_quick(tmp_path, monkeypatch, capsys):
     result = load(tmp_path / RESULTS)
     assert result["latency"]["files"][0]["name"] == f"{DEFAULT}.onnx"
     parts, files = result["separate"]["parts"], result["separate"]["files"]
-    assert {len(samples) for samples in (*parts["samples"].values(), parts["products"])} == {15}
+    assert {len(samples) for samples in (*parts["samples"].values(), parts["products"])} == {3}
     assert len(files) == 2
     for file in files:
         assert file["peak_megabytes"] > 50 and file["wall_seconds"] > 0.2 and file["cpu_seconds"] > 0.2
@@ -109,9 +112,9 @@ def test_a_worker_answers_is_measured_and_may_end_early():
 @pytest.mark.slow
 def test_a_worker_measures_steps_in_turns(clips):
     """The turns that `benchmarks training` takes, on the smaller recipe."""
-    command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "conv-norm", str(clips)]
+    command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "conv-norm", str(clips), "2"]
     with Worker(command, {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}) as worker:
         assert worker.answer()["audio_seconds_per_step"] == 48
         live, cached = worker.ask("live"), worker.ask("cached")
-        assert len(live) == len(cached) == 5 and min(live + cached) > 0
+        assert len(live) == len(cached) == 2 and min(live + cached) > 0
         assert worker.peak_megabytes() > 500

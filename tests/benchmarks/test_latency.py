@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import networks
 import pytest
 from conftest import ROOT
 
@@ -51,14 +52,10 @@ def test_every_case_has_its_numbers(few, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_every_runtime_is_measured(few, packed, runs, tmp_path, monkeypatch):
+def test_every_runtime_is_measured(few, tmp_path, monkeypatch):
     """Spectrogram graphs in both formats, a waveform graph and a run folder."""
-    from export.options import ExportOptions
-    from export.pipeline import export
-
-    lite = next(export([*runs.values()], tmp_path, ExportOptions(formats=["tflite"])))
-    waveform = next(export([*runs.values()], tmp_path, ExportOptions(graph="waveform")))
-    section = measure([packed, lite, waveform, next(iter(runs.values()))], tmp_path / "out", monkeypatch)
+    artifacts = (networks.artifact("conv", "tflite"), networks.artifact("conv", graph="waveform"))
+    section = measure([*(artifact.path for artifact in artifacts), networks.run("conv")], tmp_path, monkeypatch)
     assert {file["graph"] for file in section["files"]} == {"spectrogram", "waveform"}
     assert {case["provider"] for _, case in cases(section)} >= {"CPUExecutionProvider", "XNNPACK", "Keras"}
     check(section, 1)

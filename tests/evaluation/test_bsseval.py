@@ -54,7 +54,7 @@ def test_equals_museval():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["cancelling channels", "perfect estimates", "silent frames"])
 def test_museval_still_gives_what_it_once_gave(name):
     for metric, values in live_scores(CASES[name]()).items():
         golden = np.array(GOLDEN[name][metric])
