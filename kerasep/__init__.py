@@ -32,6 +32,7 @@ def load(
     wiener: int | None = None,
     residual: bool = False,
     threads: int | None = None,
+    provider: str = "auto",
 ) -> Separator:
     """Open a separator. What is not chosen is as the model's manifest has it.
 
@@ -45,9 +46,11 @@ def load(
         residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the mixture
             among these alone, as Open-Unmix's does.
         threads: for the network, all cores if None.
+        provider: what runs an ONNX file: "auto" (a GPU where one opens the file, else the CPU), or ONNX Runtime's name for it
+            without "ExecutionProvider", with options of its own if need be: "cpu", "cuda:device_id=1", "openvino".
 
     Raises:
-        UsageError: no such model or target, or a choice that does not fit the model.
+        UsageError: no such model, target or provider, or a choice that does not fit the model.
         KerasepError: the file cannot be used, or its weights cannot be fetched.
 
     Example:
@@ -55,7 +58,7 @@ def load(
         >>> kerasep.load("conv").targets
         ('vocals', 'drums', 'bass', 'other')
     """
-    return open_separator(hub.load(model, threads), targets, mask, exponent, wiener, residual)
+    return open_separator(hub.load(model, threads, provider), targets, mask, exponent, wiener, residual)
 
 
 def separate(
@@ -68,13 +71,14 @@ def separate(
     exponent: float | None = None,
     wiener: int | None = None,
     residual: bool = False,
+    provider: str = "auto",
 ) -> dict[str, np.ndarray]:
     """Separate a signal or a file into stems.
 
     Args:
         audio: float (samples, channels) or, mono, (samples,), full scale at 1; or the path of an audio file.
         rate: of an array, in Hz. A file has its own.
-        model, targets, mask, exponent, wiener, residual: see `load`.
+        model, targets, mask, exponent, wiener, residual, provider: see `load`.
 
     Returns:
         A float32 array per target, of the shape and rate of the signal.
@@ -95,5 +99,5 @@ def separate(
         audio, rate = read(audio)
     elif rate is None:
         raise UsageError("an array has no rate of its own: give rate, in Hz")
-    separator = load(model, targets=targets, mask=mask, exponent=exponent, wiener=wiener, residual=residual)
+    separator = load(model, targets=targets, mask=mask, exponent=exponent, wiener=wiener, residual=residual, provider=provider)
     return separator(audio, rate)

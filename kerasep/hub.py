@@ -13,6 +13,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.files import cache
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.providers import CPU
 from kerasep.signal.stft import Spectrogram
 
 FOLDER = Path(__file__).parent
@@ -68,7 +69,7 @@ PUBLISHED = {
 }
 
 
-def load(model: str | Path = DEFAULT, threads: int | None = None) -> Artifact:
+def load(model: str | Path = DEFAULT, threads: int | None = None, provider: str = CPU) -> Artifact:
     """Open a separator by name or file.
 
     A published model is downloaded and converted on first use, which needs PyTorch and TensorFlow, and cached.
@@ -76,9 +77,10 @@ def load(model: str | Path = DEFAULT, threads: int | None = None) -> Artifact:
     Args:
         model: a name that `kerasep models` lists, or the path of an artifact.
         threads: of the runtime; None leaves the choice to it.
+        provider: of ONNX Runtime (`kerasep.inference.providers`).
 
     Raises:
-        UsageError: no such name or file.
+        UsageError: no such name, file or provider.
         KerasepError: the file is not a valid artifact, or the download or conversion fails.
 
     Example:
@@ -86,12 +88,12 @@ def load(model: str | Path = DEFAULT, threads: int | None = None) -> Artifact:
         ('vocals', 'drums', 'bass', 'other')
     """
     if model in BUNDLED:
-        return Artifact(BUNDLED[str(model)], threads)
+        return Artifact(BUNDLED[str(model)], threads, provider)
     if model in PUBLISHED:
-        return Artifact(_converted(str(model)), threads)
+        return Artifact(_converted(str(model)), threads, provider)
     if not Path(model).exists():
         raise UsageError(f"unknown model {str(model)!r}: name a file or one of {', '.join([*BUNDLED, *PUBLISHED])}")
-    return Artifact(model, threads)
+    return Artifact(model, threads, provider)
 
 
 def summaries() -> list[tuple[str, ...]]:

@@ -135,8 +135,8 @@ def _file(network: Network, found: list[Case], result: dict[str, Any]) -> dict[s
             worker = stack.enter_context(_worker([str(value) for value in case], case.threads))
             try:
                 rows.append((case, worker, worker.ask("load"), []))
-            except KerasepError:
-                line = f"{case.provider}: does not run {file.name}"
+            except KerasepError as error:
+                line = f"{case.provider}: does not run {file.name}: {str(error).rpartition(': ')[2]}"
                 result["missing"] += [line] if line not in result["missing"] else []
         speeds: dict[int, dict[str, list[float]]] = {number: {"product": [], "copy": []} for number in threads}
         for turn in tqdm(range(result["rounds"]), desc=file.name, unit="round", leave=False, disable=None):

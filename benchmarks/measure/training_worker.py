@@ -57,7 +57,7 @@ def transform(root: str) -> None:
     spectrogram = recipe.spectrogram
     mixer = Mixer(songs(Path(root), "train"), recipe, seed=0)
     batch = mixer(0)
-    layer = Transform(spectrogram, TARGETS, tilted=False, phase_sensitive=False)
+    layer = Transform(spectrogram, TARGETS, recipe.samples, tilted=False, phase_sensitive=False)
     graph = tf.function(layer, jit_compile=True)
 
     def host() -> None:

@@ -1,9 +1,11 @@
 """Processes that measure on request, so that several can take turns and a slow moment of the machine hits all alike."""
 
+import contextlib
 import json
 import os
 import statistics
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,30 +18,37 @@ class Worker:
 
     def __init__(self, command: list[str], environment: Mapping[str, str] = {}) -> None:
         self._command = command
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed with the worker
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said}
         self._process: Any = subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)  # noqa: S603
 
     def __enter__(self) -> "Worker":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
+        self._said.close()
 
     def ask(self, line: str) -> Any:
         """Send a line and wait for the answer.
 
         Raises:
-            KerasepError: the process ended without one.
+            KerasepError: the process ended without one, with the last line that it wrote on standard error.
         """
-        print(line, file=self._process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it ended before: `answer` says why
+            print(line, file=self._process.stdin, flush=True)
         return self.answer()
 
     def answer(self) -> Any:
         """The next answer: the first of a worker that begins with one, without a question."""
         line = self._process.stdout.readline()
         if not line:
-            raise KerasepError(f"{' '.join(self._command)}: ended early: run it by itself to see why")
+            self._process.wait()
+            self._said.seek(0)
+            last = next((said.strip() for said in reversed(self._said.readlines()) if said.strip()), "it said nothing")
+            raise KerasepError(f"{' '.join(self._command)}: ended early: {last}")
         return json.loads(line)
 
     def peak_megabytes(self) -> float:

@@ -30,6 +30,16 @@ STEPS = ("recipe", "data", "live", "cached", "ratio", "peak memory")
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head and rows
 
 
+def duration(seconds: float) -> str:
+    """Seconds in three digits, or in milliseconds.
+
+    Example:
+        >>> duration(12.345), duration(0.0123)
+        ('12.35 s', '12.3 ms')
+    """
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"
+
+
 def _row(file: dict[str, Any], case: dict[str, Any]) -> tuple[str, ...]:
     samples = case["samples"]
     middle = statistics.median(samples)
@@ -104,8 +114,8 @@ def peers(section: dict[str, Any]) -> Table:
                 (
                     peer["what"],
                     way,
-                    f"{ours:.2f} s",
-                    f"{theirs:.2f} s",
+                    duration(ours),
+                    duration(theirs),
                     f"{statistics.median(found):.2f}",
                     f"{min(found):.2f} to {max(found):.2f}",
                     agreement,
@@ -120,7 +130,7 @@ def training(section: dict[str, Any]) -> Table:
     rows: list[tuple[str, ...]] = []
     for run in section["steps"]:
         live, cached = (statistics.median(run["samples"][side]) for side in ("live", "cached"))
-        times = (f"{live:.2f} s", f"{cached:.2f} s", f"{live / cached:.2f}")
+        times = (duration(live), duration(cached), f"{live / cached:.2f}")
         rows.append((run["recipe"], run["data"], *times, f"{run['peak_megabytes']:.0f} MB"))
     return STEPS, rows
 

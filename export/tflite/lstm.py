@@ -34,7 +34,7 @@ def looped(network: keras.Model) -> keras.Model:
 
 def has_loops(networks: Sequence[keras.Model]) -> bool:
     """Whether there are LSTMs in them, at any depth."""
-    return any(True for _ in keras_lstms(networks))
+    return any(True for network in networks for _ in keras_lstms(network))
 
 
 class LSTMLoop(layers.Layer):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kerasep.cli.options import Commands, add_command, add_model_options
+from kerasep.cli.options import Commands, add_command, add_model_options, say_provider
 
 if TYPE_CHECKING:
     from kerasep.evaluation.systems import System
@@ -64,4 +64,7 @@ def _system(arguments: argparse.Namespace) -> "System":
         return Oracle(Ideal(arguments.oracle), arguments.exponent or 1.0, targets)
     if arguments.mixture:
         return Mixture(targets)
-    return Model(arguments.model, chosen, arguments.mask, arguments.exponent, arguments.wiener, arguments.residual)
+    choice = (arguments.mask, arguments.exponent, arguments.wiener, arguments.residual)
+    model = Model(arguments.model, chosen, *choice, arguments.provider)
+    say_provider(model.separator().artifact)
+    return model

@@ -2,19 +2,26 @@
 
 import argparse
 import json
+from typing import Any
 
 from kerasep.cli.options import Commands, add_command
 from kerasep.hub import load
+from kerasep.inference.placement import placement
 from kerasep.inference.usage import described
 
 
 def add_parser(commands: Commands) -> None:
-    parser = add_command(commands, "info", run, "Print a model's manifest")
+    parser = add_command(commands, "info", run, "Print a model's manifest, and which of its nodes a provider runs")
     parser.add_argument("model", metavar="NAME|FILE")
+    parser.add_argument(
+        "--provider", metavar="NAME[:KEY=VALUE,...]", help="also: the nodes that it runs, and those left to the CPU"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     artifact = load(arguments.model)
-    size = {"bytes": artifact.path.stat().st_size}
-    print(json.dumps(described(artifact.manifest) | size, indent=1, ensure_ascii=False))
+    more: dict[str, Any] = {"bytes": artifact.path.stat().st_size}
+    if arguments.provider:
+        more["nodes"] = placement(artifact.path, arguments.provider)
+    print(json.dumps(described(artifact.manifest) | more, indent=1, ensure_ascii=False))
     return 0

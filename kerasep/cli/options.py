@@ -1,13 +1,16 @@
 """Arguments that several commands share, and the separator they choose."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import kerasep
 from kerasep.hub import DEFAULT
+from kerasep.inference.artifact import Artifact
 from kerasep.inference.masking import Mask
+from kerasep.inference.providers import CPU
 
 # What `ArgumentParser.add_subparsers` returns: argparse has no public name for it, and type checkers alone read this one.
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -31,6 +34,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--softmask", action="store_const", dest="mask", const="ratio", help="the same as --mask ratio")
     parser.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
     parser.add_argument("--residual", action="store_true", help="one more stem: what the targets leave of the mixture")
+    add_provider(parser)
+
+
+def add_provider(parser: argparse.ArgumentParser) -> None:
+    """What runs an ONNX file."""
+    parser.add_argument(
+        "--provider",
+        default="auto",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="what runs an ONNX file: auto, cpu, cuda, tensorrt, openvino, coreml, dml, ... (default: %(default)s)",
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
@@ -39,12 +53,24 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def load_separator(arguments: argparse.Namespace) -> kerasep.Separator:
-    """The separator that the model options choose."""
-    return kerasep.load(
+    """The separator that the model options choose; says what runs it."""
+    separator = kerasep.load(
         arguments.model,
         targets=arguments.targets,
         mask=arguments.mask,
         exponent=arguments.exponent,
         wiener=arguments.wiener,
         residual=arguments.residual,
+        provider=arguments.provider,
     )
+    say_provider(separator.artifact)
+    return separator
+
+
+def say_provider(artifact: Artifact) -> None:
+    """What runs a file, unless nothing but the CPU could; and why nothing better does."""
+    runtime = artifact.runtime
+    for reason in runtime.skipped:
+        print(f"kerasep: {reason}", file=sys.stderr)
+    if runtime.skipped or runtime.provider != CPU:
+        print(f"kerasep: {artifact.path.name} runs on {runtime.provider}", file=sys.stderr)

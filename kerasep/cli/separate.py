@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from kerasep import Separator
-from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator
+from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator, say_provider
 from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
 from kerasep.inference.files import Format, separate_file
@@ -32,7 +32,9 @@ def _stream(arguments: argparse.Namespace) -> StreamSeparator:
     if arguments.wiener:
         raise UsageError("a stream has no Wiener filter, which learns from seconds of sound: leave --wiener or --stream out")
     choice = (arguments.targets, arguments.mask, arguments.exponent, arguments.residual)
-    stream = StreamSeparator(load(arguments.model), *choice)
+    artifact = load(arguments.model, provider=arguments.provider)
+    say_provider(artifact)
+    stream = StreamSeparator(artifact, *choice)
     print(f"kerasep: latency {1000 * stream.latency / stream.rate:.0f} ms", file=sys.stderr)
     return stream
 

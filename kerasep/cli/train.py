@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--start", type=Path, metavar="RUN", help="start from the weights of another run, trained or imported")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, whatever stopped it")
-    parser.add_argument("--devices", type=int, metavar="N", help="GPUs that share a batch (default: all)")
+    parser.add_argument("--devices", type=int, metavar="N", help="GPUs that share a batch (default: one)")
     parser.add_argument("--tensorboard", action="store_true", help="write for TensorBoard too, into RUN/tensorboard")
     parser.add_argument("--dry-run", action="store_true", help="describe the run after ten steps of it; write nothing")
 

@@ -164,7 +164,7 @@ class _Loaded:
                 raise KerasepError(f"{run}: a second run for {again[0]}: name one run per target")
             if self.records and record["recipe"]["spectrogram"] != self.records[0]["recipe"]["spectrogram"]:
                 raise KerasepError(f"{run}: trained on another spectrogram than {runs[0]}: they cannot share an input")
-            for lstm in keras_lstms([network]):  # else a visible GPU makes it an operator that no converter knows
+            for lstm in keras_lstms(network):  # else a visible GPU makes it an operator that no converter knows
                 lstm.use_cudnn = False
             self.records.append(record)
             self.networks.append(network)

@@ -16,6 +16,7 @@ from kerasep.errors import KerasepError
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
 from kerasep.inference.open import open_separator
+from kerasep.inference.providers import CPU
 from kerasep.inference.separator import Separator
 from kerasep.signal.audio import read
 from kerasep.signal.masks import binary_gains, magnitude_gains, ratio_gains
@@ -55,33 +56,38 @@ class Model:
     exponent: float | None = None
     wiener: int | None = None
     residual: bool = False
+    provider: str = CPU
 
     @property
     def name(self) -> str:
-        return self._separator().manifest.name
+        return self.separator().manifest.name
 
     @property
     def targets(self) -> tuple[str, ...]:
-        return self._separator().targets
+        return self.separator().targets
 
     def settings(self) -> dict[str, Any]:
-        separator = self._separator()
-        return {"model_sha256": sha256(separator.artifact.path)} | separator.settings()
+        separator = self.separator()
+        provider = separator.artifact.runtime.provider
+        settings = {"model_sha256": sha256(separator.artifact.path)} | separator.settings()
+        return settings if provider == CPU else settings | {"provider": provider}
 
     def manifest(self) -> dict[str, Any]:
-        return self._separator().manifest.to_json()
+        return self.separator().manifest.to_json()
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
-        return self._separator()(song.read("mixture", frames=song.frames), song.rate)
+        return self.separator()(song.read("mixture", frames=song.frames), song.rate)
 
-    def _separator(self) -> Separator:
+    def separator(self) -> Separator:
+        """It, opened."""
         return _opened(self)
 
 
 @lru_cache(maxsize=1)
 def _opened(model: Model) -> Separator:
     """The separator, opened once in each process."""
-    return open_separator(load(model.model), model.chosen, model.mask, model.exponent, model.wiener, model.residual)
+    artifact = load(model.model, provider=model.provider)
+    return open_separator(artifact, model.chosen, model.mask, model.exponent, model.wiener, model.residual)
 
 
 class _WithoutManifest:

@@ -14,6 +14,7 @@ from kerasep.inference import format1
 from kerasep.inference.chunking import estimate
 from kerasep.inference.graphs import INPUT, SpectrogramGraph, StepGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.providers import CPU, Provider
 from kerasep.inference.runtime import RUNTIMES, Arrays, Runtime
 from kerasep.inference.stepping import Stepper
 
@@ -27,14 +28,16 @@ class Artifact:
         runtime: what runs its graph.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
-        """Open an ONNX file on ONNX Runtime's CPU provider, or a TFLite file on LiteRT.
+    def __init__(self, path: str | Path, threads: int | None = None, provider: str = CPU) -> None:
+        """Open an ONNX file on ONNX Runtime, or a TFLite file on LiteRT.
 
         Args:
             path: the file; where its manifest is next to it (`manifest_path`), the file's sha256 must be the one in there.
             threads: of the network, all cores if None.
+            provider: of ONNX Runtime (`kerasep.inference.providers`).
 
         Raises:
+            UsageError: there is no such provider here.
             KerasepError: the file is missing, damaged, neither ONNX nor TFLite or none of kerasep's, or what runs it is not
                 installed.
         """
@@ -44,7 +47,7 @@ class Artifact:
         if self.path.suffix not in RUNTIMES:
             raise KerasepError(f"{path}: not one of {', '.join(RUNTIMES)}: name a file that kerasep packed or exported")
         _check_hash(self.path)
-        self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, threads)
+        self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, threads, Provider.parse(provider))
         self.manifest = _read_manifest(self.path, self.runtime.manifest)
         if self.runtime.inputs != self.manifest.inputs() or self.runtime.outputs != self.manifest.outputs():
             raise KerasepError(f"{self.path}: its manifest does not describe its graph: export it again")

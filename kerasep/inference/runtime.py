@@ -2,12 +2,14 @@
 
 import mmap
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, UsageError
+from kerasep.inference.providers import CPU, Provider, open_session, runtimes
 
 KEY = "kerasep"  # of the manifest among a file's metadata
 Arrays = dict[str, np.ndarray]
@@ -20,34 +22,38 @@ class Runtime(Protocol):
     Attributes:
         manifest: JSON that is embedded in the file under `KEY`, None if there is none.
         inputs, outputs: of the graph, by name, with their shapes, 0 for any size.
+        provider: short name of what runs it (`kerasep.inference.providers`).
+        skipped: why a better provider does not, where it was left to choose.
     """
 
     manifest: str | None
     inputs: Shapes
     outputs: Shapes
+    provider: str
+    skipped: tuple[str, ...]
 
     def run(self, feeds: Arrays) -> Arrays:
         """All outputs for all inputs, float32."""
 
 
 class OnnxRuntime:
-    """An ONNX file on ONNX Runtime's CPU provider."""
+    """An ONNX file on ONNX Runtime."""
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    def __init__(self, path: Path, threads: int | None, provider: Provider) -> None:
         try:
             import onnxruntime
         except ImportError as error:
-            raise KerasepError("ONNX Runtime is not installed: pip install 'kerasep[cpu]'") from error
+            raise KerasepError("ONNX Runtime is not installed: pip install 'kerasep[cpu]', or 'kerasep[gpu]'") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = threads or 0
         # Threads that wait in a busy loop make an LSTM a quarter faster; between two blocks the cores belong to the transforms.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        try:
-            self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
+        if len(several := runtimes()) > 1:
+            text = f"{' and '.join(several)} overwrite each other: pip uninstall {' '.join(several)}, then install one of them"
+            warnings.warn(text, stacklevel=2)
+        self.session, self.provider, self.skipped = open_session(path, options, provider)
         self.manifest = self.session.get_modelmeta().custom_metadata_map.get(KEY)
         self.inputs = {node.name: _sizes(node.shape) for node in self.session.get_inputs()}
         self.outputs = {node.name: _sizes(node.shape) for node in self.session.get_outputs()}
@@ -59,7 +65,12 @@ class OnnxRuntime:
 class LiteRT:
     """A TFLite file on LiteRT, whose XNNPACK does what it can."""
 
-    def __init__(self, path: Path, threads: int | None) -> None:
+    provider: str = CPU
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, path: Path, threads: int | None, provider: Provider) -> None:
+        if provider.name not in ("auto", CPU):
+            raise UsageError(f"{path}: provider {provider.name} is for ONNX files: LiteRT runs this one on the CPU")
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:

@@ -29,6 +29,7 @@ from kerasep.models.band_layers import (
     frame_dropout,
     groups_in,
 )
+from kerasep.models.layers import check_shares
 from kerasep.models.lstm import SharedLSTM
 from kerasep.models.receptive_field import ReceptiveField
 from kerasep.signal.stft import Spectrogram
@@ -62,8 +63,9 @@ def bands(
         A functional model from mixture to a dict of target magnitudes, all (batch, frames, bins, channels).
 
     Raises:
-        ValueError: the layout has more bins than the spectrogram.
+        ValueError: a single target, or a layout with more bins than the spectrogram.
     """
+    check_shares(targets)
     covered = GROUP * sum(count * width for count, width in layout)
     if covered > spectrogram.bins:
         raise ValueError(f"layout has {covered} bins, the spectrogram {spectrogram.bins}")

@@ -19,7 +19,7 @@ decoded from the branch of the bass, is `published`; by default each target has 
 import keras
 from keras import layers, ops
 
-from kerasep.models.layers import Bias, Shares, TiedHorizontalConv, TiedVerticalConv
+from kerasep.models.layers import Bias, Shares, TiedHorizontalConv, TiedVerticalConv, check_shares
 from kerasep.models.receptive_field import ReceptiveField
 from kerasep.signal.stft import Spectrogram
 
@@ -50,8 +50,9 @@ def deepconvsep(
         A functional model from mixture to a dict of target magnitudes, all (batch, frames, bins, 1).
 
     Raises:
-        ValueError: two channels, or too few frames.
+        ValueError: a single target, two channels, or too few frames.
     """
+    check_shares(targets)
     if spectrogram.channels != 1:
         raise ValueError("deepconvsep is for one channel: set spectrogram.channels to 1")
     if frames < TAPS + STRIDE:

@@ -6,6 +6,8 @@ Written as Conv2D the same arithmetic trains many times slower on a CPU, so thes
 (batch, frames, filters).
 """
 
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 from keras import ops
@@ -239,6 +241,21 @@ class Shares(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return input_shape
+
+
+def check_shares(targets: tuple[str, ...]) -> None:
+    """Raise ValueError for a single target of a network whose masks add up to one: it would get all, whatever the weights."""
+    if len(targets) < 2:
+        raise ValueError(f"masks that add up to one need two targets or more, not {targets[0]} alone: nothing could be learnt")
+
+
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model, and of the models among them."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        else:
+            yield layer
 
 
 def dense(kernel: np.ndarray, bias: np.ndarray, activation: str) -> keras.layers.Layer:

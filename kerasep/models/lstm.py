@@ -1,19 +1,32 @@
 """LSTMs that train fast and export cleanly.
 
-Their weights are those of Keras' own layer, which is what runs, and what converters see, outside training. In training the
-same numbers come from a recurrence of two small products per frame:
+Their weights are those of Keras' own layer, which is what runs, and what converters see, outside training. On a GPU it is what
+trains as well: there Keras calls cuDNN's LSTM, one kernel for all frames, where any loop would start a few for each of some
+hundred frames. On a CPU the same numbers come, in training, from a recurrence of two small products per frame:
 
 - the input's product with the kernel is computed for all frames at once, before the loop;
 - both directions of a bidirectional LSTM share one loop;
 - the gradient is written out. What can be computed again for all frames at once is not stored, and the weights' gradient is one
   product over all frames. Automatic differentiation of the loop would store every frame's gates, and under XLA a copy of the
   weights per frame, which is most of the memory of Open-Unmix's training step.
+
+They compute in float32 under every policy of mixed precision: sums over hundreds of frames, and all that JAX' cuDNN knows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import keras
 from keras import ops
+
+from kerasep.models.layers import all_layers
+
+FLOAT32 = {"dtype": "float32"}
+
+
+def has_fused() -> bool:
+    """Whether Keras runs an LSTM as one kernel here, cuDNN's: on a GPU. TensorFlow's cannot be compiled by XLA."""
+    known = keras.backend.backend() in ("tensorflow", "jax")
+    return known and any(name.startswith("gpu") for name in keras.distribution.list_devices())
 
 
 @keras.saving.register_keras_serializable("kerasep")
@@ -25,17 +38,17 @@ class BidirectionalLSTM(keras.layers.Bidirectional):
     """
 
     def __init__(self, units: int, **kwargs) -> None:
-        super().__init__(keras.layers.LSTM(units, return_sequences=True), **kwargs)
+        super().__init__(_lstm(units), **kwargs | FLOAT32)
         self.units = units
 
     def call(self, sequences, initial_state=None, mask=None, training=None):
-        if not training:
+        if not training or has_fused():
             return super().call(sequences, training=training)
         projected, recurrent = [], []
         for layer in (self.forward_layer, self.backward_layer):
             cell = layer.cell
             projected.append(ops.matmul(sequences, cell.kernel) + cell.bias)
-            recurrent.append(ops.convert_to_tensor(cell.recurrent_kernel, dtype=self.compute_dtype))
+            recurrent.append(_tensor(cell.recurrent_kernel))
         both = ops.stack([projected[0], ops.flip(projected[1], axis=1)], axis=0)  # (2, batch, frames, 4 units)
         hidden = recurrence(ops.transpose(both, (2, 0, 1, 3)), recurrent[0], recurrent[1])  # (frames, 2, batch, units)
         sides = ops.concatenate([hidden[:, 0], ops.flip(hidden[:, 1], axis=0)], axis=-1)
@@ -54,22 +67,21 @@ class SharedLSTM(keras.layers.Layer):
     """keras.layers.LSTM(units, return_sequences=True) over frames, on (batch, groups, frames, features); groups share it."""
 
     def __init__(self, units: int, **kwargs) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs | FLOAT32)
         self.units = units
 
     def build(self, input_shape) -> None:
-        self.lstm = keras.layers.LSTM(self.units, return_sequences=True, name="lstm")
+        self.lstm = _lstm(self.units)
         self.lstm.build((None, None, input_shape[3]))
 
     def call(self, sequences, training=None):
         _, groups, frames, features = ops.shape(sequences)
         # Frames first: that is the order of the loop, and of LSTM operators in runtimes.
         x = ops.reshape(ops.transpose(sequences, (2, 0, 1, 3)), (frames, -1, features))
-        if training:
+        if training and not has_fused():
             cell = self.lstm.cell
             projected = ops.matmul(x, cell.kernel) + cell.bias
-            kernel = ops.convert_to_tensor(cell.recurrent_kernel, dtype=self.compute_dtype)
-            x = recurrence(projected[:, None], kernel)[:, 0]
+            x = recurrence(projected[:, None], _tensor(cell.recurrent_kernel))[:, 0]
         else:
             x = ops.transpose(self.lstm(ops.transpose(x, (1, 0, 2))), (1, 0, 2))
         x = ops.reshape(x, (frames, -1, groups, self.units))
@@ -80,6 +92,16 @@ class SharedLSTM(keras.layers.Layer):
 
     def get_config(self) -> dict:
         return super().get_config() | {"units": self.units}
+
+
+def _lstm(units: int) -> keras.layers.LSTM:
+    """Named, so that variables keep their paths when a network is saved and loaded."""
+    return keras.layers.LSTM(units, return_sequences=True, name="lstm", **FLOAT32)
+
+
+def _tensor(weight: keras.Variable):
+    """A weight's value: TensorFlow's custom gradients take no variables where they run eagerly."""
+    return ops.convert_to_tensor(weight) + 0
 
 
 @ops.custom_gradient
@@ -141,14 +163,12 @@ def recurrence(projected, *kernels):
     return hiddens, gradient
 
 
-def keras_lstms(found: Sequence[keras.layers.Layer]) -> Iterator[keras.layers.LSTM]:
-    """Keras' own LSTM layers among these layers, and in the models, bidirectional and shared LSTMs among them."""
-    for layer in found:
+def keras_lstms(network: keras.Model) -> Iterator[keras.layers.LSTM]:
+    """Keras' own LSTM layers in a network, those inside bidirectional and shared LSTMs among them."""
+    for layer in all_layers(network):
         if isinstance(layer, keras.layers.LSTM):
             yield layer
         elif isinstance(layer, BidirectionalLSTM):
-            yield from keras_lstms([layer.forward_layer, layer.backward_layer])
+            yield from (layer.forward_layer, layer.backward_layer)
         elif isinstance(layer, SharedLSTM):
             yield layer.lstm
-        elif isinstance(layer, keras.Model):
-            yield from keras_lstms(layer.layers)

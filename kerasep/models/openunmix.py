@@ -67,7 +67,7 @@ def openunmix(
         if bidirectional:
             x = BidirectionalLSTM(hidden // 2, name=name)(x)
         else:
-            x = layers.LSTM(hidden, return_sequences=True, name=name)(x)
+            x = layers.LSTM(hidden, return_sequences=True, name=name, dtype="float32")(x)
         if number < depth - 1:
             x = layers.Dropout(dropout, name=f"dropout{number}")(x)
     x = layers.Concatenate(name="skip")([skip, x])

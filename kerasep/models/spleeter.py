@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from kerasep.models.layers import check_shares
 from kerasep.models.receptive_field import ReceptiveField
 from kerasep.signal.stft import Spectrogram
 
@@ -52,8 +53,11 @@ def spleeter(
         A functional model from mixture to a dict of target magnitudes, all (batch, frames, bins, channels).
 
     Raises:
-        ValueError: bins or frames that cannot be halved once for each of `filters`, or more bins than the spectrogram has.
+        ValueError: bins or frames that cannot be halved once for each of `filters`, more bins than the spectrogram has, or a
+            single target with a softmax.
     """
+    if softmax:
+        check_shares(targets)
     whole = 2 ** len(filters)
     if bins % whole or frames % whole or bins > spectrogram.bins:
         raise ValueError(f"spleeter needs bins and frames in multiples of {whole}, no more than {spectrogram.bins} bins")

@@ -21,7 +21,13 @@ from kerasep.training.validation import validation_snr
 
 
 class Guard(keras.callbacks.Callback):
-    """Ends the run as soon as the loss is not finite; what was kept before stays."""
+    """Ends the run soon after the loss is not finite; what was kept before stays.
+
+    On JAX Keras asks it from another thread, so that no step waits for the loss of the one before, and raises what it raised a
+    few steps later, at the latest before anyone is told of the epoch's end. (On TensorFlow: `engine.steps_per_loss`.)
+    """
+
+    async_safe = True
 
     def __init__(self, output: Path) -> None:
         super().__init__()
@@ -130,20 +136,21 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class Clock(keras.callbacks.Callback):
-    """Measures steps: seconds from the end of one to the end of the next."""
+    """Measures steps: seconds from the end of one to the end of the next; a mean, where several are run in one go."""
 
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[float] = []
         self.last = 0.0
+        self.done = -1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self.last = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         now = time.perf_counter()
-        self.steps.append(now - self.last)
-        self.last = now
+        self.steps.append((now - self.last) / (batch - self.done))
+        self.last, self.done = now, batch
 
 
 def tensorboard(output: Path) -> keras.callbacks.Callback:

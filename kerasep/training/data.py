@@ -1,16 +1,16 @@
-"""Training examples: excerpts of songs, read here, mixed and transformed inside the training step (`learner`)."""
+"""Training examples: excerpts of songs, read here, played at their speeds, mixed and transformed inside the training step."""
 
 import threading
 import warnings
 from collections.abc import Iterator
 
 import numpy as np
-import soxr
 
 from kerasep.datasets.musdb import SOURCES, Song
 from kerasep.errors import KerasepError
 from kerasep.signal.stft import stft_blocks
 from kerasep.training.recipe import Recipe
+from kerasep.training.speed import fraction_bits, needed
 
 Batch = dict[str, np.ndarray]
 BROKEN = 0.01  # largest tolerated share of unreadable excerpts
@@ -43,29 +43,35 @@ class Mixer:
         self.error: KerasepError | None = None  # what ended the run: backends pass on only its text
         self.broken = 0
         self._lock = threading.Lock()
+        self.unit = 1 << fraction_bits(recipe.samples)  # of speeds
+        speed = recipe.augment.speed
+        self.longest = needed(recipe.samples, round((1 + speed) * self.unit)) if speed else recipe.samples
         for song in songs:
             if song.rate != recipe.spectrogram.rate:
                 raise KerasepError(f"{song.folder}: has {song.rate} Hz, the recipe {recipe.spectrogram.rate}: resample it")
-            if song.frames < self._needed(1 + recipe.augment.speed):
+            if song.frames < self.longest:
                 raise KerasepError(f"{song.folder}: shorter than the {recipe.seconds:g} s of a training excerpt")
 
     @property
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Shape and dtype of each part of a batch."""
         batch, sources = self.size, len(SOURCES)
-        return {
-            "excerpts": ((batch, sources, self.recipe.samples, 2), "int16"),
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {
+            "excerpts": ((batch, sources, self.longest, 2), "int16"),
             "gains": ((batch, sources, 2, self.recipe.spectrogram.channels), "float32"),
             "tilts": ((batch, sources), "float32"),
         }
+        return shapes | ({"steps": ((batch, sources), "int32")} if self.recipe.augment.speed else {})
 
     def __call__(self, number: int) -> Batch:
         """Batch `number`.
 
         Returns:
-            excerpts: int16 (batch, sources, samples, 2), the sources in `SOURCES`' order.
+            excerpts: int16 (batch, sources, samples, 2), the sources in `SOURCES`' order; as many samples as the highest speed
+                needs, zeros after what a lower one does.
             gains: float32 (batch, sources, 2, channels), the matrix from an excerpt's channels to the network's.
             tilts: float32 (batch, sources), in dB per octave.
+            steps: int32 (batch, sources), speeds as `kerasep.training.speed.played` takes them, if the recipe changes any.
 
         Raises:
             KerasepError: too many excerpts could not be read.
@@ -83,41 +89,44 @@ class Mixer:
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
             samples, matrix = example["excerpts"][index], example["gains"][index]
-            samples[:] = self._excerpt(source, random, place if random.random() < augment.coherent else None)
+            excerpt, step = self._excerpt(source, random, place if random.random() < augment.coherent else None)
             gain = random.uniform(*augment.gain)
             if random.random() < augment.double:
-                second = self._excerpt(source, random, None)
+                second, _ = self._excerpt(source, random, None, step)
                 share = random.uniform(0.25, 0.75)
-                samples[:] = share * samples + (1 - share) * second
+                excerpt = share * excerpt + (1 - share) * second
                 gain *= 2
+            samples[: len(excerpt)], samples[len(excerpt) :] = excerpt, 0
+            if self.recipe.augment.speed:
+                example["steps"][index] = step
             if random.random() < augment.drop:
                 gain = 0.0
             order = slice(None, None, -1 if random.random() < augment.swap else 1)
             matrix[:] = gain * (np.eye(2)[:, order] if matrix.shape[1] == 2 else np.full((2, 1), 0.5))
             tilts[index] = random.uniform(-augment.tilt, augment.tilt)
 
-    def _place(self, random: np.random.Generator) -> tuple[Song, float, int]:
-        """A song, a playback speed, and an excerpt's first sample."""
+    def _place(self, random: np.random.Generator, step: int | None = None) -> tuple[Song, int, int]:
+        """A song, a playback speed in units of 1 / `unit`, unless it is given, and an excerpt's first sample."""
         song = self.songs[random.integers(len(self.songs))]
         speed = random.uniform(1 - self.recipe.augment.speed, 1 + self.recipe.augment.speed)
-        return song, speed, int(random.integers(song.frames - self._needed(speed) + 1))
+        step = step or round(speed * self.unit)
+        return song, step, int(random.integers(song.frames - self._needed(step) + 1))
 
-    def _excerpt(self, source: str, random: np.random.Generator, place: tuple[Song, float, int] | None) -> np.ndarray:
+    def _excerpt(
+        self, source: str, random: np.random.Generator, place: tuple[Song, int, int] | None, step: int | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Samples to be played at a speed, and that speed."""
         while True:
-            song, speed, start = place or self._place(random)
+            song, chosen, start = place or self._place(random, step)
             try:
-                samples = song.pcm(source, start, self._needed(speed))
+                return song.pcm(source, start, self._needed(chosen)), chosen
             except (OSError, EOFError, ValueError) as error:
                 self._note(song, source, error)
                 place = None
-                continue
-            if speed == 1:
-                return samples
-            return soxr.resample(samples, speed * song.rate, song.rate)[: self.recipe.samples]
 
-    def _needed(self, speed: float) -> int:
+    def _needed(self, step: int) -> int:
         """Samples of a song to read for an excerpt at that speed."""
-        return self.recipe.samples if speed == 1 else int(self.recipe.samples * speed) + 2
+        return needed(self.recipe.samples, step) if self.recipe.augment.speed else self.recipe.samples
 
     def _note(self, song: Song, source: str, error: Exception) -> None:
         path = song.folder / f"{source}.wav"

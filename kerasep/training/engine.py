@@ -6,12 +6,16 @@ Training examples are the same on both: `kerasep.training.data.Mixer` makes them
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
+import joblib
 import keras
 import numpy as np
 
 from kerasep.errors import KerasepError
+from kerasep.models.layers import all_layers
+from kerasep.models.lstm import has_fused, keras_lstms
 from kerasep.training.data import Batch, Mixer
 
 if keras.backend.backend() == "tensorflow":
@@ -27,8 +31,18 @@ else:
     )
 
 
-# Data threads, each with one batch in memory (136 MB for `conv`): one per core, less the one that feeds the step.
-WORKERS = max(1, (os.cpu_count() or 1) - 1)
+SMALLEST_PART = 4  # of a batch, for one device: from fewer examples batch normalisation learns little but noise
+STEPS_PER_LOSS = 10
+# Batches on the device ahead of the step: one is copied while another is trained on.
+AHEAD = 2
+
+
+def workers() -> int:
+    """Data threads, each with one batch in memory (136 MB for `conv`): one per core, less the one that feeds the step.
+
+    Of the cores that this process may use: containers have a share, which joblib knows.
+    """
+    return max(1, joblib.cpu_count() - 1)
 
 
 def batches(mixer: Mixer, first: int, last: int) -> Any:
@@ -43,8 +57,15 @@ def batches(mixer: Mixer, first: int, last: int) -> Any:
             {name: tf.ensure_shape(part, shape[0]) for (name, shape), part in zip(mixer.shapes.items(), parts, strict=True)},
         )
 
-    return tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=WORKERS, deterministic=True).prefetch(1)
+    made = tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=workers(), deterministic=True)
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) == 1:
+        return made.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, AHEAD))
+    return made.prefetch(1)
 
+
+# What there is where NVIDIA's driver runs: on Linux, and under Windows' Linux.
+NVIDIA = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 
 # `fit` shuffles a PyDataset by default. It never shuffles a tf.data.Dataset.
 FIT = {"shuffle": False}
@@ -54,7 +75,7 @@ class Batches(keras.utils.PyDataset):
     """Batches for backends without tf.data, through Keras' own queue and threads."""
 
     def __init__(self, mixer: Mixer, first: int, last: int) -> None:
-        super().__init__(workers=WORKERS, max_queue_size=WORKERS + 1)
+        super().__init__(workers=workers(), max_queue_size=workers() + 1)
         self.mixer, self.first, self.last = mixer, first, last
 
     def __len__(self) -> int:
@@ -69,7 +90,7 @@ def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str,
 
     Args:
         network: from (batch, frames, bins, channels) to a dict of targets.
-        jit: compile with XLA (JAX always does).
+        jit: compile with XLA where it can (JAX always does).
     """
     if keras.backend.backend() == "jax":
         compiled = jax.jit(lambda weights, state, mixture: network.stateless_call(weights, state, mixture, training=False)[0])
@@ -79,15 +100,15 @@ def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str,
             state = [variable.value for variable in network.non_trainable_variables]
             return compiled(weights, state, mixture)
     else:
-        run = tf.function(lambda mixture: network(mixture, training=False), jit_compile=jit, reduce_retracing=False)
+        run = tf.function(
+            lambda mixture: network(mixture, training=False), jit_compile=jit and can_compile(network), reduce_retracing=False
+        )
     return lambda mixture: {target: np.asarray(output) for target, output in run(mixture).items()}
 
 
 def devices() -> int:
-    """The default number of devices to share a batch: all GPUs. Without any: 0, or on JAX one device of each host."""
-    if keras.backend.backend() == "jax":
-        return sum(device.platform != "cpu" for device in jax.devices()) or jax.process_count()
-    return len(tf.config.list_logical_devices("GPU"))
+    """The default number of devices to share a batch: one of each host. More are faster only with batches to match."""
+    return host()[1]
 
 
 def shared(count: int) -> AbstractContextManager:
@@ -117,9 +138,37 @@ def host() -> tuple[int, int]:
     return (jax.process_index(), jax.process_count()) if keras.backend.backend() == "jax" else (0, 1)
 
 
-def can_compile(count: int) -> bool:
-    """Whether XLA can compile a step shared by `count` devices: it lacks the reductions of TensorFlow's strategy."""
-    return count <= 1 or keras.backend.backend() == "jax"
+def can_compile(network: keras.Model, count: int = 1) -> bool:
+    """Whether XLA can compile a network, or a step of its training that `count` devices share.
+
+    TensorFlow's XLA lacks the reductions of its strategy for several devices, and cuDNN's LSTM: that kernel does all frames at
+    once, which is worth more than what XLA would do for the rest; as a loop it would be hundreds of turns a step.
+    """
+    if keras.backend.backend() == "jax":
+        return True
+    return count <= 1 and not (has_fused() and any(True for _ in keras_lstms(network)))
+
+
+def check_parts(network: keras.Model, batch: int, count: int) -> None:
+    """Raise KerasepError if `count` devices leave batch normalisation too few examples.
+
+    On TensorFlow each device measures its part of the batch alone; on JAX all of them measure the whole.
+    """
+    normalising = any(isinstance(layer, keras.layers.BatchNormalization) for layer in all_layers(network))
+    if count > 1 and batch // count < SMALLEST_PART and normalising and keras.backend.backend() == "tensorflow":
+        raise KerasepError(
+            f"batch {batch} on {count} devices: batch normalisation would see {batch // count} examples at a time: "
+            f"add --set batch={SMALLEST_PART * count}, or take fewer devices"
+        )
+
+
+def steps_per_loss() -> int:
+    """Steps that TensorFlow runs in one go: it hands out the loss after each of them, and a GPU waits for that.
+
+    JAX goes on while callbacks look at the loss. On a CPU nothing would be gained.
+    """
+    on_gpu = keras.backend.backend() == "tensorflow" and tf.config.list_logical_devices("GPU")
+    return STEPS_PER_LOSS if on_gpu else 1
 
 
 def names() -> list[str]:
@@ -128,6 +177,23 @@ def names() -> list[str]:
         return [device.device_kind for device in jax.devices()]
     physical = tf.config.list_physical_devices("GPU")
     return [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in physical] or ["cpu"]
+
+
+def surroundings(count: int) -> str:
+    """What trains here, in a line: backend and devices; and why a GPU of this machine does not."""
+    backend = keras.backend.backend()
+    module = jax if backend == "jax" else tf
+    used = names()[: max(1, count)]
+    text = f"{backend} {module.__version__} on {', '.join(used)}"
+    if used != ["cpu"] or not any(path.exists() for path in NVIDIA):
+        return text
+    if backend == "jax":
+        reason = "its CUDA plugin is not installed, or does not start: pip install 'kerasep[train-jax]'"
+    elif not tf.sysconfig.get_build_info()["is_cuda_build"]:
+        reason = "this build of TensorFlow is for CPUs alone"
+    else:
+        reason = "its CUDA libraries are not installed, or do not load: pip install 'kerasep[train-cuda]'"
+    return f"{text}, although there is an NVIDIA GPU: {reason}"
 
 
 def _check(count: int, available: int) -> None:

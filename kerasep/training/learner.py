@@ -9,6 +9,7 @@ from keras import ops
 from kerasep.datasets.musdb import SOURCES
 from kerasep.signal.stft import Spectrogram, window
 from kerasep.training.losses import StemsLoss
+from kerasep.training.speed import played
 
 GROUP = 4  # examples transformed at a time: as fast as all at once, in a gigabyte less for a batch of `conv`
 
@@ -23,12 +24,16 @@ class Transform(keras.layers.Layer):
     Args:
         spectrogram: of mixture and targets.
         targets: sources to return.
+        samples: of an example, whose excerpts may be longer to be played faster.
         tilted: whether to apply the batch's spectral tilts.
         phase_sensitive: return phase-sensitive targets (`StemsLoss.phase_sensitive`) instead of magnitudes.
     """
 
-    def __init__(self, spectrogram: Spectrogram, targets: tuple[str, ...], tilted: bool, phase_sensitive: bool) -> None:
+    def __init__(
+        self, spectrogram: Spectrogram, targets: tuple[str, ...], samples: int, tilted: bool, phase_sensitive: bool
+    ) -> None:
         super().__init__(dtype="float32", autocast=False, trainable=False, name="transform")
+        self.samples = samples
         self.spectrogram = spectrogram
         self.targets = targets
         self.tilted = tilted
@@ -40,16 +45,20 @@ class Transform(keras.layers.Layer):
     def call(self, batch):
         """To the mixture (batch, frames, bins, channels) and the targets (batch, targets, frames, bins, channels)."""
         size = math.gcd(batch["excerpts"].shape[0], GROUP)
+        # Converted before they are grouped: on a GPU TensorFlow's loop takes no integers of 16 bits.
+        batch = batch | {"excerpts": ops.cast(batch["excerpts"], "float32")}
         groups = {name: ops.reshape(part, (-1, size, *part.shape[1:])) for name, part in batch.items()}
         mixture, references = ops.map(self._magnitudes, groups)
         return ops.reshape(mixture, (-1, *mixture.shape[2:])), ops.reshape(references, (-1, *references.shape[2:]))
 
     def _magnitudes(self, batch):
         # (batch, sources, samples, 2) x (batch, sources, 2, channels); two terms are cheaper than a product of matrices
-        excerpts = ops.cast(batch["excerpts"], "float32") / 32768
+        excerpts = batch["excerpts"] / 32768
         left, right = excerpts[..., :1], excerpts[..., 1:]
         gains = batch["gains"]
         waves = left * gains[:, :, None, 0] + right * gains[:, :, None, 1]  # (batch, sources, samples, channels)
+        if "steps" in batch:
+            waves = played(waves, batch["steps"], self.samples)
         wanted = [SOURCES.index(target) for target in self.targets]
         rest = [index for index in range(len(SOURCES)) if index not in wanted]
         parts = [waves[:, index] for index in wanted]

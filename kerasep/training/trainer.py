@@ -56,7 +56,7 @@ def train(
         seed: of all random choices.
         resume: continue after the last epoch that `output` holds, or start if it holds none. On a CPU the losses are bit for
             bit those of an uninterrupted run.
-        devices: GPUs that share each batch, all by default.
+        devices: GPUs that share each batch; one by default, or one of each host.
         tensorboard: write for TensorBoard too (on TensorFlow).
         start: a run, trained or imported, whose weights to start from; of the same network and targets.
 
@@ -143,13 +143,19 @@ def prepare(
         try:
             _check_length(recipe)
             network = _network(recipe, targets)
+            engine.check_parts(network, recipe.batch, devices)
             options: dict[str, Any] = dict(recipe.loss_options)
             loss = LOSSES[recipe.loss](targets, **options)
         except (TypeError, ValueError) as error:
             raise KerasepError(f"recipe {recipe.name}: {error}") from error
-        transform = Transform(recipe.spectrogram, targets, recipe.augment.tilt > 0, loss.phase_sensitive)
+        transform = Transform(recipe.spectrogram, targets, recipe.samples, recipe.augment.tilt > 0, loss.phase_sensitive)
         learner = Learner(network, transform, loss)
-        learner.compile(optimizer(recipe, epochs), loss=loss, jit_compile=recipe.jit and engine.can_compile(devices))
+        learner.compile(
+            optimizer(recipe, epochs),
+            loss=loss,
+            jit_compile=recipe.jit and engine.can_compile(network, devices),
+            steps_per_execution=engine.steps_per_loss(),
+        )
         learner({name: np.zeros((1, *shape[1:]), kind) for name, (shape, kind) in mixer.shapes.items()})  # builds it
         learner.optimizer.build(learner.trainable_variables)
     set_statistics(network, training, recipe)

@@ -1,6 +1,6 @@
 """Measurements on whole songs: the validation SNR, and the input statistics of a network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import keras
@@ -8,7 +8,7 @@ import numpy as np
 
 from kerasep.datasets.musdb import Song
 from kerasep.models import receptive_field_of
-from kerasep.models.layers import Standardise
+from kerasep.models.layers import Standardise, all_layers
 from kerasep.signal import masks
 from kerasep.training.data import whole_song
 from kerasep.training.losses import LOSSES
@@ -60,7 +60,7 @@ def validation_snr(
 
 def set_statistics(network: keras.Model, songs: list[Song], recipe: Recipe) -> None:
     """Set mean and scale of every `Standardise` layer, per bin over the frames of the mono mixtures, as Open-Unmix's scaler."""
-    found = list(_standardising(network))
+    found = [layer for layer in all_layers(network) if isinstance(layer, Standardise)]
     for power in {layer.power for layer in found}:
         mean, deviation = _statistics(songs, recipe, power)
         for layer in found:
@@ -68,14 +68,6 @@ def set_statistics(network: keras.Model, songs: list[Song], recipe: Recipe) -> N
                 bins = layer.mean.shape[0]
                 layer.mean.assign(mean[:bins])
                 layer.scale.assign(1 / deviation[:bins])
-
-
-def _standardising(model: keras.Model) -> Iterator[Standardise]:
-    for layer in model.layers:
-        if isinstance(layer, Standardise):
-            yield layer
-        elif isinstance(layer, keras.Model):
-            yield from _standardising(layer)
 
 
 def _statistics(songs: list[Song], recipe: Recipe, power: float) -> tuple[np.ndarray, np.ndarray]:

@@ -100,5 +100,8 @@ def test_a_provider_that_opens_nothing_is_one_line(monkeypatch):
     """A GPU package on a machine without a GPU: an error, not times of the CPU."""
     monkeypatch.setattr(latency, "_available", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(latency, "QUICK_ROUNDS", 1)
-    with pytest.raises(KerasepError, match=r"^CUDAExecutionProvider: does not run conv\.onnx$"):
+    with pytest.raises(
+        KerasepError,
+        match=r"^CUDAExecutionProvider: does not run conv\.onnx: CUDAExecutionProvider does not open .*conv\.onnx$",
+    ):
         latency.measure([str(BUNDLED["conv"])], quick=True, provider="cuda")

@@ -28,6 +28,7 @@ def test_committed_reports_are_those_of_their_results(machine):
     assert markdown(load(folder / RESULTS)) == (folder / "report.md").read_text(), f"python -m benchmarks pages {folder}"
 
 
+@pytest.mark.slow
 def test_the_page_shows_charts_and_asks_nothing(latency, tmp_path):
     text = page(latency)
     (tmp_path / PAGE).write_text(text)

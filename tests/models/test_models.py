@@ -151,13 +151,6 @@ def test_the_fast_lstm_is_keras_lstm():
             assert close(mine, other)
 
 
-def test_open_unmix_survives_saving(tmp_path):
-    model = openunmix(SMALL, hidden=8)
-    model.save(tmp_path / "model.keras")
-    x = np.abs(values(1, 30, BINS, CHANNELS))
-    assert close(keras.models.load_model(tmp_path / "model.keras")(x), model(x))
-
-
 def test_a_unidirectional_open_unmix_needs_no_later_frame():
     model = openunmix(SMALL, hidden=8, bidirectional=False, bandwidth=16000)
     x = np.abs(values(1, 30, BINS, CHANNELS))

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.interpolate
 from conftest import write_song
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.errors import KerasepError
@@ -12,6 +15,7 @@ from kerasep.signal.stft import Spectrogram, stft
 from kerasep.training.data import Mixer, whole_song
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES, Recipe
+from kerasep.training.speed import fraction_bits, needed, played
 
 SPECTROGRAM = Spectrogram(fft=256, hop=64)
 RECIPE = Recipe("test", "conv", spectrogram=SPECTROGRAM, batch=4, seconds=0.5)
@@ -85,9 +89,35 @@ def test_a_second_excerpt_of_the_source_is_added(tmp_path):
 def test_speed_moves_pitch_and_keeps_length(tmp_path):
     tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1) / 2
     write_song(tmp_path / "train" / "Tone", dict.fromkeys(SOURCES, tone))
-    excerpts = np.concatenate([mixer(tmp_path, speed=0.12)(number)["excerpts"][:, 0, :, 0] for number in range(8)])
+    mix = mixer(tmp_path, speed=0.12)
+    batches = [mix(number) for number in range(8)]
+    assert all({name: (part.shape, str(part.dtype)) for name, part in batch.items()} == mix.shapes for batch in batches)
+    heard = [np.asarray(played(np.float32(batch["excerpts"]), batch["steps"], RECIPE.samples)) for batch in batches]
+    excerpts = np.concatenate(heard)[:, 0, :, 0]
+    assert excerpts.shape[1] == RECIPE.samples
     peaks = np.abs(np.fft.rfft(excerpts * np.hanning(excerpts.shape[1]))).argmax(axis=1) * 2
     assert 880 <= peaks.min() < 940 and 1060 < peaks.max() <= 1120
+    speeds = np.concatenate([batch["steps"][:, 0] for batch in batches]) / mix.unit
+    assert np.abs(peaks - 1000 * speeds).max() <= 2
+
+
+@given(samples=st.integers(1, 400), speed=st.floats(0.05, 1.95))
+def test_playing_is_a_spline_through_the_samples(samples, speed):
+    """SciPy's Hermite spline with the slopes of Catmull and Rom, up to the very last sample that was read."""
+    step = max(1, round(speed * 2 ** fraction_bits(samples)))
+    read = np.random.default_rng(samples).normal(size=(needed(samples, step), 2)).astype(np.float32)
+    places = 1 + np.arange(samples) * step / 2 ** fraction_bits(samples)
+    slopes = np.gradient(read, axis=0) if len(read) > 1 else np.zeros_like(read)
+    expected = scipy.interpolate.CubicHermiteSpline(np.arange(len(read)), read, slopes)(places)
+    found = np.asarray(played(read[None, None], np.int32([[step]]), samples))[0, 0]
+    assert np.abs(found - expected).max() <= 1e-5
+
+
+@pytest.mark.parametrize("samples", [100, 6 * 44100, 60 * 44100])
+def test_at_its_own_speed_an_excerpt_is_itself(samples):
+    read = np.random.default_rng(0).integers(-32768, 32767, (2, 1, samples + 3, 1)).astype(np.float32)
+    steps = np.full((2, 1), 1 << fraction_bits(samples), np.int32)
+    assert np.array_equal(played(read, steps, samples), read[:, :, 1:-2])
 
 
 @pytest.mark.parametrize("phase_sensitive", [False, True])
@@ -97,7 +127,7 @@ def test_the_step_transforms_as_numpy_does(hq_root, channels, tilt, targets, pha
     recipe = replace(RECIPE, spectrogram=Spectrogram(channels=channels, fft=256, hop=64), batch=6)
     recipe = replace(recipe, augment=replace(RECIPE.augment, tilt=tilt))
     batch = Mixer(songs(hq_root, "train"), recipe, 0)(1)
-    mixture, references = Transform(recipe.spectrogram, targets, tilt > 0, phase_sensitive)(batch)
+    mixture, references = Transform(recipe.spectrogram, targets, recipe.samples, tilt > 0, phase_sensitive)(batch)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(256, 1 / 44100), 20) / 1000)
     for index in range(6):
         spectra = {}
