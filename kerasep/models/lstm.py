@@ -23,8 +23,8 @@ from kerasep.models.layers import all_layers
 FLOAT32 = {"dtype": "float32"}
 
 
-def has_fused() -> bool:
-    """Whether Keras runs an LSTM as one kernel here, cuDNN's: on a GPU. TensorFlow's cannot be compiled by XLA."""
+def on_gpu() -> bool:
+    """Whether Keras computes on a GPU; there it runs an LSTM as one kernel, cuDNN's. TensorFlow's XLA cannot compile that."""
     known = keras.backend.backend() in ("tensorflow", "jax")
     return known and any(name.startswith("gpu") for name in keras.distribution.list_devices())
 
@@ -42,7 +42,7 @@ class BidirectionalLSTM(keras.layers.Bidirectional):
         self.units = units
 
     def call(self, sequences, initial_state=None, mask=None, training=None):
-        if not training or has_fused():
+        if not training or on_gpu():
             return super().call(sequences, training=training)
         projected, recurrent = [], []
         for layer in (self.forward_layer, self.backward_layer):
@@ -78,7 +78,7 @@ class SharedLSTM(keras.layers.Layer):
         _, groups, frames, features = ops.shape(sequences)
         # Frames first: that is the order of the loop, and of LSTM operators in runtimes.
         x = ops.reshape(ops.transpose(sequences, (2, 0, 1, 3)), (frames, -1, features))
-        if training and not has_fused():
+        if training and not on_gpu():
             cell = self.lstm.cell
             projected = ops.matmul(x, cell.kernel) + cell.bias
             x = recurrence(projected[:, None], _tensor(cell.recurrent_kernel))[:, 0]

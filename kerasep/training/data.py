@@ -5,12 +5,13 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
+import soxr
 
 from kerasep.datasets.musdb import SOURCES, Song
 from kerasep.errors import KerasepError
 from kerasep.signal.stft import stft_blocks
 from kerasep.training.recipe import Recipe
-from kerasep.training.speed import fraction_bits, needed
+from kerasep.training.speed import as_step, needed
 
 Batch = dict[str, np.ndarray]
 BROKEN = 0.01  # largest tolerated share of unreadable excerpts
@@ -29,12 +30,15 @@ class Mixer:
         recipe: batch size, length and augmentation of examples.
         seed: of all random choices.
         host, hosts: this machine's index and the number of machines; each makes its part of a batch.
+        in_step: leave changes of speed to the training step (`kerasep.training.speed`).
 
     Raises:
         KerasepError: a song has another rate than the recipe, or is too short.
     """
 
-    def __init__(self, songs: list[Song], recipe: Recipe, seed: int, host: int = 0, hosts: int = 1) -> None:
+    def __init__(
+        self, songs: list[Song], recipe: Recipe, seed: int, host: int = 0, hosts: int = 1, in_step: bool = False
+    ) -> None:
         self.songs = songs
         self.recipe = recipe
         self.seed = seed
@@ -43,13 +47,13 @@ class Mixer:
         self.error: KerasepError | None = None  # what ended the run: backends pass on only its text
         self.broken = 0
         self._lock = threading.Lock()
-        self.unit = 1 << fraction_bits(recipe.samples)  # of speeds
-        speed = recipe.augment.speed
-        self.longest = needed(recipe.samples, round((1 + speed) * self.unit)) if speed else recipe.samples
+        self.in_step = in_step and recipe.augment.speed > 0
+        fastest = self._needed(1 + recipe.augment.speed)
+        self.longest = fastest if self.in_step else recipe.samples
         for song in songs:
             if song.rate != recipe.spectrogram.rate:
                 raise KerasepError(f"{song.folder}: has {song.rate} Hz, the recipe {recipe.spectrogram.rate}: resample it")
-            if song.frames < self.longest:
+            if song.frames < fastest:
                 raise KerasepError(f"{song.folder}: shorter than the {recipe.seconds:g} s of a training excerpt")
 
     @property
@@ -61,17 +65,17 @@ class Mixer:
             "gains": ((batch, sources, 2, self.recipe.spectrogram.channels), "float32"),
             "tilts": ((batch, sources), "float32"),
         }
-        return shapes | ({"steps": ((batch, sources), "int32")} if self.recipe.augment.speed else {})
+        return shapes | ({"steps": ((batch, sources), "int32")} if self.in_step else {})
 
     def __call__(self, number: int) -> Batch:
         """Batch `number`.
 
         Returns:
-            excerpts: int16 (batch, sources, samples, 2), the sources in `SOURCES`' order; as many samples as the highest speed
-                needs, zeros after what a lower one does.
+            excerpts: int16 (batch, sources, samples, 2), the sources in `SOURCES`' order; if the step changes speeds, as many
+                samples as the highest speed needs, zeros after those that a lower one needs.
             gains: float32 (batch, sources, 2, channels), the matrix from an excerpt's channels to the network's.
             tilts: float32 (batch, sources), in dB per octave.
-            steps: int32 (batch, sources), speeds as `kerasep.training.speed.played` takes them, if the recipe changes any.
+            steps: int32 (batch, sources), speeds as `kerasep.training.speed.played` takes them, if the step changes them.
 
         Raises:
             KerasepError: too many excerpts could not be read.
@@ -89,44 +93,55 @@ class Mixer:
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
             samples, matrix = example["excerpts"][index], example["gains"][index]
-            excerpt, step = self._excerpt(source, random, place if random.random() < augment.coherent else None)
+            excerpt, speed = self._excerpt(source, random, place if random.random() < augment.coherent else None)
             gain = random.uniform(*augment.gain)
             if random.random() < augment.double:
-                second, _ = self._excerpt(source, random, None, step)
+                second, _ = self._excerpt(source, random, None, speed if self.in_step else None)
                 share = random.uniform(0.25, 0.75)
                 excerpt = share * excerpt + (1 - share) * second
                 gain *= 2
             samples[: len(excerpt)], samples[len(excerpt) :] = excerpt, 0
-            if self.recipe.augment.speed:
-                example["steps"][index] = step
+            if self.in_step:
+                example["steps"][index] = as_step(speed, self.recipe.samples)
             if random.random() < augment.drop:
                 gain = 0.0
             order = slice(None, None, -1 if random.random() < augment.swap else 1)
             matrix[:] = gain * (np.eye(2)[:, order] if matrix.shape[1] == 2 else np.full((2, 1), 0.5))
             tilts[index] = random.uniform(-augment.tilt, augment.tilt)
 
-    def _place(self, random: np.random.Generator, step: int | None = None) -> tuple[Song, int, int]:
-        """A song, a playback speed in units of 1 / `unit`, unless it is given, and an excerpt's first sample."""
+    def _place(self, random: np.random.Generator, speed: float | None = None) -> tuple[Song, float, int]:
+        """A song, a playback speed unless it is given, and an excerpt's first sample."""
         song = self.songs[random.integers(len(self.songs))]
-        speed = random.uniform(1 - self.recipe.augment.speed, 1 + self.recipe.augment.speed)
-        step = step or round(speed * self.unit)
-        return song, step, int(random.integers(song.frames - self._needed(step) + 1))
+        drawn = random.uniform(1 - self.recipe.augment.speed, 1 + self.recipe.augment.speed)
+        speed = speed or drawn
+        return song, speed, int(random.integers(song.frames - self._needed(speed) + 1))
 
     def _excerpt(
-        self, source: str, random: np.random.Generator, place: tuple[Song, int, int] | None, step: int | None = None
-    ) -> tuple[np.ndarray, int]:
-        """Samples to be played at a speed, and that speed."""
+        self,
+        source: str,
+        random: np.random.Generator,
+        place: tuple[Song, float, int] | None,
+        speed: float | None = None,
+    ) -> tuple[np.ndarray, float]:
+        """Samples, at their speed unless the step changes it, and that speed."""
         while True:
-            song, chosen, start = place or self._place(random, step)
+            song, chosen, start = place or self._place(random, speed)
             try:
-                return song.pcm(source, start, self._needed(chosen)), chosen
+                samples = song.pcm(source, start, self._needed(chosen))
             except (OSError, EOFError, ValueError) as error:
                 self._note(song, source, error)
                 place = None
+                continue
+            if chosen != 1 and not self.in_step:
+                samples = soxr.resample(samples, chosen * song.rate, song.rate)[: self.recipe.samples]
+            return samples, chosen
 
-    def _needed(self, step: int) -> int:
+    def _needed(self, speed: float) -> int:
         """Samples of a song to read for an excerpt at that speed."""
-        return needed(self.recipe.samples, step) if self.recipe.augment.speed else self.recipe.samples
+        samples = self.recipe.samples
+        if self.in_step:
+            return needed(samples, as_step(speed, samples))
+        return samples if speed == 1 else int(samples * speed) + 2
 
     def _note(self, song: Song, source: str, error: Exception) -> None:
         path = song.folder / f"{source}.wav"

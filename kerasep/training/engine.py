@@ -15,7 +15,7 @@ import numpy as np
 
 from kerasep.errors import KerasepError
 from kerasep.models.layers import all_layers
-from kerasep.models.lstm import has_fused, keras_lstms
+from kerasep.models.lstm import keras_lstms, on_gpu
 from kerasep.training.data import Batch, Mixer
 
 if keras.backend.backend() == "tensorflow":
@@ -146,7 +146,7 @@ def can_compile(network: keras.Model, count: int = 1) -> bool:
     """
     if keras.backend.backend() == "jax":
         return True
-    return count <= 1 and not (has_fused() and any(True for _ in keras_lstms(network)))
+    return count <= 1 and not (on_gpu() and any(True for _ in keras_lstms(network)))
 
 
 def check_parts(network: keras.Model, batch: int, count: int) -> None:
@@ -167,8 +167,7 @@ def steps_per_loss() -> int:
 
     JAX goes on while callbacks look at the loss. On a CPU nothing would be gained.
     """
-    on_gpu = keras.backend.backend() == "tensorflow" and tf.config.list_logical_devices("GPU")
-    return STEPS_PER_LOSS if on_gpu else 1
+    return STEPS_PER_LOSS if keras.backend.backend() == "tensorflow" and on_gpu() else 1
 
 
 def names() -> list[str]:

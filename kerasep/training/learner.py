@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from kerasep.datasets.musdb import SOURCES
+from kerasep.models.lstm import on_gpu
 from kerasep.signal.stft import Spectrogram, window
 from kerasep.training.losses import StemsLoss
 from kerasep.training.speed import played
@@ -45,20 +46,20 @@ class Transform(keras.layers.Layer):
     def call(self, batch):
         """To the mixture (batch, frames, bins, channels) and the targets (batch, targets, frames, bins, channels)."""
         size = math.gcd(batch["excerpts"].shape[0], GROUP)
-        # Converted before they are grouped: on a GPU TensorFlow's loop takes no integers of 16 bits.
-        batch = batch | {"excerpts": ops.cast(batch["excerpts"], "float32")}
+        if on_gpu():  # which has the memory; and there TensorFlow's loop takes no integers of 16 bits
+            return self._magnitudes(batch)
         groups = {name: ops.reshape(part, (-1, size, *part.shape[1:])) for name, part in batch.items()}
         mixture, references = ops.map(self._magnitudes, groups)
         return ops.reshape(mixture, (-1, *mixture.shape[2:])), ops.reshape(references, (-1, *references.shape[2:]))
 
     def _magnitudes(self, batch):
         # (batch, sources, samples, 2) x (batch, sources, 2, channels); two terms are cheaper than a product of matrices
-        excerpts = batch["excerpts"] / 32768
-        left, right = excerpts[..., :1], excerpts[..., 1:]
+        excerpts = ops.cast(batch["excerpts"], "float32")
+        if "steps" in batch:
+            excerpts = played(excerpts, batch["steps"], self.samples)
+        left, right = excerpts[..., :1] / 32768, excerpts[..., 1:] / 32768
         gains = batch["gains"]
         waves = left * gains[:, :, None, 0] + right * gains[:, :, None, 1]  # (batch, sources, samples, channels)
-        if "steps" in batch:
-            waves = played(waves, batch["steps"], self.samples)
         wanted = [SOURCES.index(target) for target in self.targets]
         rest = [index for index in range(len(SOURCES)) if index not in wanted]
         parts = [waves[:, index] for index in wanted]

@@ -1,7 +1,8 @@
-"""Changes of playback speed, the pitch changing with it as on tape: longer or shorter excerpts are read, and interpolated in
-the training step.
+"""Changes of playback speed inside the training step, the pitch changing with it as on tape, for steps on a GPU.
 
-There it takes a quarter of the time that resampling takes on the host, and the host has the more to do the faster the step is.
+A GPU's step is done before a core has resampled a batch of `bands`: 0.2 s. On a CPU the mixer's threads resample, with soxr:
+they have cores to spare where a step has one thread, and the step itself would take a tenth longer (`conv-norm`, two cores).
+
 Positions are whole numbers of 2 ** -`fraction_bits`, which float32 could not tell apart after a few seconds.
 """
 
@@ -20,11 +21,21 @@ def fraction_bits(samples: int) -> int:
     return 30 - samples.bit_length()
 
 
-def needed(samples: int, step: int) -> int:
-    """Samples to read for an excerpt of so many, played at a speed of `step` * 2 ** -`fraction_bits`(samples).
+def as_step(speed: float, samples: int) -> int:
+    """A playback speed in units of 2 ** -`fraction_bits`(samples).
 
     Example:
-        >>> needed(1000, 1 << fraction_bits(1000))
+        >>> as_step(0.5, 6 * 44100)
+        1024
+    """
+    return round(speed * (1 << fraction_bits(samples)))
+
+
+def needed(samples: int, step: int) -> int:
+    """Samples to read for an excerpt of so many, played at a speed of `step`.
+
+    Example:
+        >>> needed(1000, as_step(1.0, 1000))
         1003
     """
     return ((samples - 1) * step >> fraction_bits(samples)) + TAPS
@@ -38,7 +49,7 @@ def played(waves, steps, samples: int):
 
     Args:
         waves: float32 (batch, sources, read, channels), where `read` is at least `needed` of each step.
-        steps: speeds, int32 (batch, sources), in units of 2 ** -`fraction_bits`(samples).
+        steps: speeds by `as_step`, int32 (batch, sources).
         samples: of each result.
 
     Returns:

@@ -21,6 +21,7 @@ from kerasep.errors import KerasepError
 from kerasep.files import write_json
 from kerasep.machine import peak_megabytes
 from kerasep.models import build, receptive_field_of
+from kerasep.models.lstm import on_gpu
 from kerasep.training import checkpoint, engine
 from kerasep.training.callbacks import Checkpoint, Clock, Guard, Replay, Validate
 from kerasep.training.callbacks import tensorboard as tensorboard_callback
@@ -138,7 +139,7 @@ def prepare(
         raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
     keras.utils.set_random_seed(seed)
     epochs = max(recipe.epochs[target] for target in targets)
-    mixer = Mixer(training, recipe, seed, *engine.host())
+    mixer = Mixer(training, recipe, seed, *engine.host(), in_step=on_gpu())
     with engine.shared(devices):
         try:
             _check_length(recipe)

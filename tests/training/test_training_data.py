@@ -15,18 +15,20 @@ from kerasep.signal.stft import Spectrogram, stft
 from kerasep.training.data import Mixer, whole_song
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES, Recipe
-from kerasep.training.speed import fraction_bits, needed, played
+from kerasep.training.speed import as_step, fraction_bits, needed, played
 
 SPECTROGRAM = Spectrogram(fft=256, hop=64)
 RECIPE = Recipe("test", "conv", spectrogram=SPECTROGRAM, batch=4, seconds=0.5)
 
 
-def mixer(root, seed=3, **augment) -> Mixer:
-    return Mixer(songs(root, "train"), replace(RECIPE, augment=replace(RECIPE.augment, **augment)), seed)
+def mixer(root, seed=3, in_step=False, **augment) -> Mixer:
+    recipe = replace(RECIPE, augment=replace(RECIPE.augment, **augment))
+    return Mixer(songs(root, "train"), recipe, seed, in_step=in_step)
 
 
-def test_examples_are_reproducible_in_any_order(hq_root):
-    augment = {"speed": 0.1, "tilt": 3.0, "double": 0.5, "drop": 0.2, "coherent": 0.5}
+@pytest.mark.parametrize("in_step", [False, True])
+def test_examples_are_reproducible_in_any_order(hq_root, in_step):
+    augment: dict = {"in_step": in_step, "speed": 0.1, "tilt": 3.0, "double": 0.5, "drop": 0.2, "coherent": 0.5}
     one, again = mixer(hq_root, **augment), mixer(hq_root, **augment)
     later, first = again(7), again(0)
     for name, part in one(0).items():
@@ -86,25 +88,29 @@ def test_a_second_excerpt_of_the_source_is_added(tmp_path):
     assert np.array_equal(batch["gains"], np.broadcast_to(2 * np.eye(2), batch["gains"].shape))
 
 
-def test_speed_moves_pitch_and_keeps_length(tmp_path):
+@pytest.mark.parametrize("in_step", [False, True])
+def test_speed_moves_pitch_and_keeps_length(tmp_path, in_step):
     tone = np.sin(2 * np.pi * 1000 * np.arange(44100) / 44100)[:, None].repeat(2, axis=1) / 2
     write_song(tmp_path / "train" / "Tone", dict.fromkeys(SOURCES, tone))
-    mix = mixer(tmp_path, speed=0.12)
+    mix = mixer(tmp_path, in_step=in_step, speed=0.12, double=0.3)
     batches = [mix(number) for number in range(8)]
     assert all({name: (part.shape, str(part.dtype)) for name, part in batch.items()} == mix.shapes for batch in batches)
-    heard = [np.asarray(played(np.float32(batch["excerpts"]), batch["steps"], RECIPE.samples)) for batch in batches]
-    excerpts = np.concatenate(heard)[:, 0, :, 0]
-    assert excerpts.shape[1] == RECIPE.samples
-    peaks = np.abs(np.fft.rfft(excerpts * np.hanning(excerpts.shape[1]))).argmax(axis=1) * 2
+    heard = np.concatenate([batch["excerpts"] for batch in batches]).astype(np.float32)
+    if in_step:
+        steps = np.concatenate([batch["steps"] for batch in batches])
+        heard = np.asarray(played(heard, steps, RECIPE.samples))
+    heard = heard[:, 0, :, 0]
+    assert heard.shape[1] == RECIPE.samples
+    peaks = np.abs(np.fft.rfft(heard * np.hanning(heard.shape[1]))).argmax(axis=1) * 2
     assert 880 <= peaks.min() < 940 and 1060 < peaks.max() <= 1120
-    speeds = np.concatenate([batch["steps"][:, 0] for batch in batches]) / mix.unit
-    assert np.abs(peaks - 1000 * speeds).max() <= 2
+    if in_step:
+        assert np.abs(peaks - 1000 * steps[:, 0] / as_step(1.0, RECIPE.samples)).max() <= 2
 
 
 @given(samples=st.integers(1, 400), speed=st.floats(0.05, 1.95))
 def test_playing_is_a_spline_through_the_samples(samples, speed):
     """SciPy's Hermite spline with the slopes of Catmull and Rom, up to the very last sample that was read."""
-    step = max(1, round(speed * 2 ** fraction_bits(samples)))
+    step = max(1, as_step(speed, samples))
     read = np.random.default_rng(samples).normal(size=(needed(samples, step), 2)).astype(np.float32)
     places = 1 + np.arange(samples) * step / 2 ** fraction_bits(samples)
     slopes = np.gradient(read, axis=0) if len(read) > 1 else np.zeros_like(read)
@@ -116,7 +122,7 @@ def test_playing_is_a_spline_through_the_samples(samples, speed):
 @pytest.mark.parametrize("samples", [100, 6 * 44100, 60 * 44100])
 def test_at_its_own_speed_an_excerpt_is_itself(samples):
     read = np.random.default_rng(0).integers(-32768, 32767, (2, 1, samples + 3, 1)).astype(np.float32)
-    steps = np.full((2, 1), 1 << fraction_bits(samples), np.int32)
+    steps = np.full((2, 1), as_step(1.0, samples), np.int32)
     assert np.array_equal(played(read, steps, samples), read[:, :, 1:-2])
 
 
