@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add(commands.blocks, "what cutting a song into blocks costs a recurrent network", ROOT, FILE)(
         "--model", required=True, metavar="FILE", help="a trained one with LSTMs"
     )
+    add(commands.producer, "processor time of a training batch of every recipe, for a step on a CPU and on a GPU", ROOT, FILE)
     add(commands.agreement, "BSSEval against museval on MUSDB18's test songs, every frame", MODEL, ROOT, FILE)
     add(commands.runs, "the records of training runs in one file", FILE)("runs", nargs="+", type=Path, metavar="RUN")
     add(commands.trials, "scores of trained runs on MUSDB18's validation songs, added to a file", ROOT, FILE)(

@@ -95,6 +95,12 @@ def stream(given: Namespace) -> None:
     stream.measure(given.models, given.output)
 
 
+def producer(given: Namespace) -> None:
+    from benchmarks.measure import producer
+
+    producer.write(given.root, given.output)
+
+
 def blocks(given: Namespace) -> None:
     from benchmarks.measure import blocks
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from benchmarks.measure import producer
 from benchmarks.measure.environments import OPENUNMIX, environment
 from benchmarks.measure.machine import describe
 from benchmarks.measure.workers import Worker, summary
@@ -39,6 +40,7 @@ def measure(root: Path) -> dict[str, Any]:
                 for recipe in RECIPES
                 for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
             ],
+            "producer": producer.measure(root),
             "transform": _transform(root),
             "peer": _peer(root, python),
             "memory": _memory(full),

@@ -12,7 +12,14 @@ from benchmarks.pages import export_tables, quality_tables, sections
 from benchmarks.pages.committed import ROOT, measured, result
 from kerasep.markdown import table
 
-PAGES = ("README.md", "docs/training.md", "docs/performance.md", "docs/export.md", "kerasep/weights/MODEL_CARD.md")
+PAGES = (
+    "README.md",
+    "docs/training.md",
+    "docs/performance.md",
+    "docs/export.md",
+    "docs/gpu.md",
+    "kerasep/weights/MODEL_CARD.md",
+)
 
 
 def write() -> None:
@@ -134,6 +141,16 @@ def _umx() -> list[str]:
     ]
 
 
+def _producer() -> list[str]:
+    found = result("producer")
+    rows = []
+    for name, recipe in found["recipes"].items():
+        cpu, gpu = (statistics.median(recipe["samples"][side]) for side in ("cpu", "gpu"))
+        batch = f"{recipe['batch']} x {recipe['seconds']:g} s"
+        rows.append((f"`{name}`", batch, sections.duration(cpu), sections.duration(gpu), f"{1 / gpu:.0f}"))
+    return table(("recipe", "batch", "for a CPU", "for a GPU", "batches per second and core, for a GPU"), rows)
+
+
 def _blocks(file: str) -> list[str]:
     measured_rows = result(file)["rows"]
     contexts = sorted({row["context"] for row in measured_rows})
@@ -159,6 +176,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "speed": _speed,
     "files": _files,
     "umx": _umx,
+    "producer": _producer,
     "blocks": partial(_blocks, "blocks"),
     "blocks bands": partial(_blocks, "blocks-bands"),
     "spleeter": quality_tables.spleeter,

@@ -33,8 +33,10 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = RECIPES[arguments.recipe].override(arguments.set)
     targets = tuple(dict.fromkeys(arguments.target))
     quiet_tensorflow()
+    from kerasep.training import engine
     from kerasep.training.trainer import dry_run, train
 
+    print(f"{recipe.name}: {engine.surroundings(engine.devices() if arguments.devices is None else arguments.devices)}")
     if arguments.dry_run:
         print(dry_run(recipe, targets, arguments.root, arguments.seed, arguments.devices))
         return 0

@@ -16,12 +16,15 @@ import soundfile
 from conftest import ROOT, agreement
 
 import kerasep
+from export.waveform.factored import Plan
 from kerasep.cli import main
 from kerasep.errors import UsageError
 from kerasep.hub import BUNDLED
 from kerasep.inference import providers, runtime
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.placement import placement
+from kerasep.signal.levels import agreement_db
+from kerasep.signal.stft import Spectrogram, window
 
 CONV = BUNDLED["conv"]
 
@@ -234,3 +237,29 @@ def _run(command: list, package: Path, folder: Path = ROOT, code: int = 0) -> su
     )
     assert done.returncode == code, done.stderr
     return done
+
+
+def test_why_cuda_gets_no_tf32():
+    """Products of operands with 10 bits of mantissa, CUDA's default, cost a waveform graph's transform half of its digits."""
+    plan = Plan(Spectrogram())
+    signal = np.random.default_rng(0).normal(size=(plan.outer, plan.inner)).astype(np.float32)
+    waves = window("hann", 4096).astype(np.float64) * signal.astype(np.float64).reshape(-1)
+    expected = np.fft.rfft(waves).reshape(-1)
+
+    def transformed(rounded) -> np.ndarray:
+        first = np.einsum("bka,ab->kb", rounded(plan.outer_matrices()), rounded(signal))  # [real, imaginary] x k1, b
+        halves = (
+            first.reshape(2, plan.outer, plan.inner).transpose(1, 2, 0).reshape(plan.outer, -1)
+        )  # k1, b x [real, imaginary]
+        spectra = (
+            rounded(plan.inner_matrix()) @ rounded(np.float32(halves.reshape(plan.outer, -1))).T
+        )  # [real, imaginary] x k2, k1
+        real, imaginary = spectra.reshape(2, plan.inner // 2 + 1, plan.outer).astype(np.float64)
+        return (real + 1j * imaginary).reshape(-1)[: len(expected)]
+
+    def tf32(values: np.ndarray) -> np.ndarray:
+        return ((values.view(np.uint32) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+
+    assert agreement_db([(expected, transformed(lambda values: values))]) > 130
+    assert 60 < agreement_db([(expected, transformed(tf32))]) < 80
+    assert providers._defaults("cuda")["use_tf32"] == "0"
