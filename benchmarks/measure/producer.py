@@ -26,8 +26,8 @@ def measure(root: Path) -> dict[str, Any]:
     for name, recipe in RECIPES.items():
         try:
             mixers = {"cpu": Mixer(found, recipe, seed=0), "gpu": Mixer(found, recipe, seed=0, in_step=True)}
-        except KerasepError as error:
-            result["missing"].append(f"{name}: {error}")
+        except KerasepError:  # too short
+            result["missing"].append(name)
             continue
         samples: dict[str, list[float]] = {side: [] for side in mixers}
         for number in range(ROUNDS):

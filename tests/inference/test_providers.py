@@ -248,12 +248,8 @@ def test_why_cuda_gets_no_tf32():
 
     def transformed(rounded) -> np.ndarray:
         first = np.einsum("bka,ab->kb", rounded(plan.outer_matrices()), rounded(signal))  # [real, imaginary] x k1, b
-        halves = (
-            first.reshape(2, plan.outer, plan.inner).transpose(1, 2, 0).reshape(plan.outer, -1)
-        )  # k1, b x [real, imaginary]
-        spectra = (
-            rounded(plan.inner_matrix()) @ rounded(np.float32(halves.reshape(plan.outer, -1))).T
-        )  # [real, imaginary] x k2, k1
+        halves = first.reshape(2, plan.outer, plan.inner).transpose(1, 2, 0).reshape(plan.outer, -1)
+        spectra = rounded(plan.inner_matrix()) @ rounded(np.float32(halves)).T  # [real, imaginary] x k2, k1
         real, imaginary = spectra.reshape(2, plan.inner // 2 + 1, plan.outer).astype(np.float64)
         return (real + 1j * imaginary).reshape(-1)[: len(expected)]
 
