@@ -25,6 +25,9 @@ def main() -> None:
     parser.add_argument("--batch", default="dynamic", metavar="N", help="that the graph takes (default: dynamic, any)")
     parser.add_argument("--root", type=Path, metavar="DIR", help="MUSDB18: to calibrate int8, and to say what is lost in SDR")
     parser.add_argument("--licence", help="terms of use of the weights, in a line (default: the run's own)")
+    parser.add_argument(
+        "--triton", type=Path, metavar="DIR", help="a model repository of NVIDIA's server to add the files to, too"
+    )
     given = parser.parse_args()
     options = ExportOptions(
         name=given.name,
@@ -37,10 +40,13 @@ def main() -> None:
         licence=given.licence,
     )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from export.pipeline import export  # imports TensorFlow, which takes seconds that --help and wrong calls need not
+    from export import triton  # imports NumPy, and the next TensorFlow: seconds that --help and wrong calls need not
+    from export.pipeline import export
 
     for path in export(given.runs, given.output, options):
         print(path)
+        if given.triton:
+            print(triton.add(path, given.triton))
 
 
 def _number(option: str, text: str) -> int:

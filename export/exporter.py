@@ -60,7 +60,7 @@ class Exporter(ABC, Generic[Model]):
         if precision is Precision.FLOAT16:
             return self._float16(model, targets), {}
         if precision.integer:
-            converted, layers = self._int8(model, targets, clips(), precision is Precision.INT8_DYNAMIC)
+            converted, layers = self._int8(model, targets, clips(), precision)
             return converted, {"int8_activations": layers}
         return model, {}
 
@@ -68,7 +68,7 @@ class Exporter(ABC, Generic[Model]):
     def _float16(self, model: Model, targets: Sequence[str]) -> Model: ...
 
     @abstractmethod
-    def _int8(self, model: Model, targets: Sequence[str], clips: Clips, dynamic: bool) -> tuple[Model, list[str]]:
+    def _int8(self, model: Model, targets: Sequence[str], clips: Clips, precision: Precision) -> tuple[Model, list[str]]:
         """The graph, and its layers whose activations are int8 too."""
 
     @abstractmethod

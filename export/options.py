@@ -23,11 +23,17 @@ class Precision(StrEnum):
     FLOAT16 = "float16"
     INT8 = "int8"  # activations' ranges are measured on music, ahead of time
     INT8_DYNAMIC = "int8-dynamic"  # and here by the runtime, frame by frame
+    INT8_TENSORRT = "int8-tensorrt"  # as `int8`, in the only form that TensorRT takes; ONNX alone
+
+    @classmethod
+    def portable(cls) -> tuple["Precision", ...]:
+        """Those that both formats have."""
+        return (cls.FLOAT32, cls.FLOAT16, cls.INT8, cls.INT8_DYNAMIC)
 
     @property
     def integer(self) -> bool:
         """Whether weights are int8: it takes music to choose their scales, and the layers whose activations can be."""
-        return self in (Precision.INT8, Precision.INT8_DYNAMIC)
+        return self in (Precision.INT8, Precision.INT8_DYNAMIC, Precision.INT8_TENSORRT)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class ExportOptions:
         licence: terms of use of the weights; the run's own by default.
 
     Raises:
-        UsageError: an unknown format, precision or graph, or int8 without a root or for a step graph.
+        UsageError: an unknown format, precision or graph, or int8 without a root or for a step graph, or
+            int8-tensorrt as TFLite.
 
     Example:
         >>> ExportOptions(formats=("onnx", "tflite"), precisions=("float16",)).formats
@@ -66,6 +73,8 @@ class ExportOptions:
         object.__setattr__(self, "formats", tuple(formats))
         object.__setattr__(self, "precisions", tuple(precisions))
         object.__setattr__(self, "graph", _known(Kind, "graph", self.graph))
+        if Precision.INT8_TENSORRT in self.precisions and Format.TFLITE in self.formats:
+            raise UsageError("int8-tensorrt is for ONNX files: leave --format tflite out")
         for precision in self.precisions:
             if precision.integer and self.root is None:
                 raise UsageError(f"{precision} is calibrated on real music: name MUSDB18's folder with --root")

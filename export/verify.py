@@ -49,6 +49,7 @@ OPERATORS = {  # by format and precision, beyond float32's
         "float16": frozenset(["Cast"]),
         "int8": frozenset(["QuantizeLinear", "DequantizeLinear", "Cast"]),
         "int8-dynamic": frozenset(["DynamicQuantizeLinear", "MatMulInteger", "Cast"]),
+        "int8-tensorrt": frozenset(["QuantizeLinear", "DequantizeLinear"]),
     },
     "tflite": {
         "float32": frozenset(LITE.split()),
@@ -58,8 +59,8 @@ OPERATORS = {  # by format and precision, beyond float32's
     },
 }
 # By precision: dB by which the stems' error must lie below them, and the largest median loss of SDR in dB.
-AGREEMENT = {"float32": 60.0, "float16": 40.0, "int8": 20.0, "int8-dynamic": 20.0}
-LOSS = {"float32": 0.01, "float16": 0.01, "int8": 0.1, "int8-dynamic": 0.1}
+AGREEMENT = {"float32": 60.0, "float16": 40.0, "int8": 20.0, "int8-dynamic": 20.0, "int8-tensorrt": 20.0}
+LOSS = {"float32": 0.01, "float16": 0.01, "int8": 0.1, "int8-dynamic": 0.1, "int8-tensorrt": 0.1}
 
 
 def verify(artifact: Artifact, frozen: Frozen, clips: Sequence[Clip], reference: Sequence[Stems]) -> dict[str, Any]:

@@ -44,8 +44,11 @@ def measure(networks: dict[str, list[Path]], root: Path, web: Path, artifacts: P
 
 def _exported(runs: list[Path], artifacts: Path, name: str, form: Format, root: Path) -> dict[str, Artifact]:
     """A file of each precision."""
-    options = ExportOptions(name=name, formats=(form,), precisions=tuple(Precision), root=root)
-    return {str(precision): Artifact(path) for precision, path in zip(Precision, export(runs, artifacts, options), strict=True)}
+    precisions = Precision.portable()
+    options = ExportOptions(name=name, formats=(form,), precisions=precisions, root=root)
+    return {
+        str(precision): Artifact(path) for precision, path in zip(precisions, export(runs, artifacts, options), strict=True)
+    }
 
 
 def _graph(artifact: Artifact) -> SpectrogramGraph:

@@ -8,7 +8,7 @@ from onnx import ModelProto
 from export.exporter import Clips, Exporter, Shape
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
-from export.options import Format
+from export.options import Format, Precision
 from export.waveform.wrap import Waveform
 from kerasep.conversion.freeze import Frozen
 from kerasep.conversion.write import save_onnx
@@ -26,8 +26,10 @@ class OnnxExporter(Exporter[ModelProto]):
     def _float16(self, model: ModelProto, targets: Sequence[str]) -> ModelProto:
         return to_half(model)
 
-    def _int8(self, model: ModelProto, targets: Sequence[str], clips: Clips, dynamic: bool) -> tuple[ModelProto, list[str]]:
-        return to_int8(model, clips, dynamic)
+    def _int8(
+        self, model: ModelProto, targets: Sequence[str], clips: Clips, precision: Precision
+    ) -> tuple[ModelProto, list[str]]:
+        return to_int8(model, clips, precision)
 
     def wrap(self, model: ModelProto, wrapper: Waveform) -> ModelProto:
         return wrapper.in_onnx(model)

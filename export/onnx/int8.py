@@ -18,6 +18,7 @@ from onnx import ModelProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tqdm import tqdm
 
+from export.options import Precision
 from kerasep.inference.graphs import INPUT
 from kerasep.signal.levels import agreement_db
 
@@ -26,23 +27,32 @@ AXES = {"MatMul": (-2, -1), "Gemm": (0, 1), "Conv": (0, 1), "ConvTranspose": (0,
 DYNAMIC = ("MatMul", "Gemm")  # products that ONNX Runtime has for activations whose range is found at run time
 STATIC = ("MatMul", "Gemm", "Conv", "ConvTranspose")
 SMALL = 256  # weights fewer than these stay as they are
+TENSORRT = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "AddQDQPairToWeight": True}
 ALONE, TOGETHER = 35.0, 30.0  # dB by which int8 activations' error must lie below the estimates, of one layer and of all
 
 
-def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = False) -> tuple[ModelProto, list[str]]:
+def to_int8(
+    model: ModelProto, clips: Sequence[np.ndarray], precision: Precision = Precision.INT8
+) -> tuple[ModelProto, list[str]]:
     """A float32 graph with int8 weights, and int8 activations in the layers that tolerate them.
 
     Args:
         model: the graph.
         clips: magnitudes of real mixtures as the graph takes them, float32 (batch, frames, bins, channels).
-        dynamic: find activations' ranges at run time (`MatMulInteger`), rather than from the clips (Q and DQ nodes).
+        precision: INT8 finds activations' ranges on the clips (Q and DQ nodes), INT8_DYNAMIC at run time (`MatMulInteger`).
+            INT8_TENSORRT is as INT8, but zero is 0 everywhere, and weights of layers in float32 stay float32.
 
     Returns:
         The graph, and the layers whose activations are int8: names of nodes without their targets.
     """
-    axes = _axes(model, clips)
-    reference = _estimates(_weights(model, axes), clips)
-    kinds = DYNAMIC if dynamic else STATIC
+    tensorrt = precision is Precision.INT8_TENSORRT
+    axes = {} if tensorrt else _axes(model, clips)
+
+    def stored(model: ModelProto) -> ModelProto:
+        return model if tensorrt else _weights(model, axes)
+
+    reference = _estimates(stored(model), clips)
+    kinds = DYNAMIC if precision is Precision.INT8_DYNAMIC else STATIC
     dimensions = {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
     candidates = [
         node
@@ -53,7 +63,7 @@ def to_int8(model: ModelProto, clips: Sequence[np.ndarray], dynamic: bool = Fals
 
     def quantised(chosen: Sequence[str]) -> ModelProto:
         nodes = [node.name for node in candidates if _layer(node) in chosen]
-        return _weights(_activations(model, clips, nodes, dynamic) if nodes else model, axes)
+        return stored(_activations(model, clips, nodes, precision) if nodes else model)
 
     tolerant = chosen(layers, reference, lambda chosen: _estimates(quantised(chosen), clips))
     return quantised(tolerant), tolerant
@@ -91,19 +101,23 @@ class _Clips(CalibrationDataReader):
         return None if clip is None else {INPUT: clip}
 
 
-def _activations(model: ModelProto, clips: Sequence[np.ndarray], nodes: list[str], dynamic: bool) -> ModelProto:
+def _activations(model: ModelProto, clips: Sequence[np.ndarray], nodes: list[str], precision: Precision) -> ModelProto:
     """With the activations and weights of these nodes in eight bits.
 
     Activations are unsigned: on x86 that is both the fastest way and, by 2 to 5 dB, the closest one. Their weights have 7
     bits: x86 without VNNI adds two products in 16 bits, which 2 x 255 x 64 fits into, and with 127 stays at the edge.
+
+    TensorRT takes signed integers alone, whose zero is 0, and biases as they are; a pair of Q and DQ stands before its weights,
+    which have 7 bits as well: so the file can be checked on any CPU.
     """
+    tensorrt = precision is Precision.INT8_TENSORRT
     weights = {"per_channel": True, "weight_type": QuantType.QInt8, "reduce_range": True}
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         source, output = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
         logging.disable(logging.WARNING)  # it advises to simplify the graph first, which `kerasep.conversion.simplify` has done
         try:
-            if dynamic:
+            if precision is Precision.INT8_DYNAMIC:
                 quantize_dynamic(source, output, nodes_to_quantize=nodes, **weights)
             else:
                 quantize_static(
@@ -112,7 +126,8 @@ def _activations(model: ModelProto, clips: Sequence[np.ndarray], nodes: list[str
                     _Clips(clips),
                     quant_format=QuantFormat.QDQ,
                     nodes_to_quantize=nodes,
-                    activation_type=QuantType.QUInt8,
+                    activation_type=QuantType.QInt8 if tensorrt else QuantType.QUInt8,
+                    extra_options=TENSORRT if tensorrt else {},
                     **weights,
                 )
         finally:

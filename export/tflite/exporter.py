@@ -8,7 +8,7 @@ from onnx import ModelProto
 from tensorflow.lite.python.schema_py_generated import ModelT
 
 from export.exporter import Clips, Exporter, Shape
-from export.options import Format
+from export.options import Format, Precision
 from export.tflite.convert import LOOP_FRAMES, save_tflite, to_tflite
 from export.tflite.lstm import has_loops
 from export.tflite.precision import to_half_tflite, to_int8_tflite
@@ -40,8 +40,8 @@ class TFLiteExporter(Exporter[ModelT]):
     def _float16(self, model: ModelT, targets: Sequence[str]) -> ModelT:
         return to_half_tflite(model, targets)
 
-    def _int8(self, model: ModelT, targets: Sequence[str], clips: Clips, dynamic: bool) -> tuple[ModelT, list[str]]:
-        return to_int8_tflite(model, targets, clips, dynamic)
+    def _int8(self, model: ModelT, targets: Sequence[str], clips: Clips, precision: Precision) -> tuple[ModelT, list[str]]:
+        return to_int8_tflite(model, targets, clips, precision is Precision.INT8_DYNAMIC)
 
     def wrap(self, model: ModelT, wrapper: Waveform) -> ModelT:
         return wrapper.in_tflite(model)

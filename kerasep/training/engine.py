@@ -30,11 +30,14 @@ else:
         f"training runs on TensorFlow and JAX, not on {keras.backend.backend()}: set KERAS_BACKEND to one of them"
     )
 
-
 SMALLEST_PART = 4  # of a batch, for one device: from fewer examples batch normalisation learns little but noise
 STEPS_PER_LOSS = 10
 # Batches on the device ahead of the step: one is copied while another is trained on.
 AHEAD = 2
+# What there is where NVIDIA's driver runs: on Linux, and under Windows' Linux.
+NVIDIA = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
+# `fit` shuffles a PyDataset by default. It never shuffles a tf.data.Dataset.
+FIT = {"shuffle": False}
 
 
 def workers() -> int:
@@ -62,13 +65,6 @@ def batches(mixer: Mixer, first: int, last: int) -> Any:
     if len(gpus) == 1:
         return made.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, AHEAD))
     return made.prefetch(1)
-
-
-# What there is where NVIDIA's driver runs: on Linux, and under Windows' Linux.
-NVIDIA = (Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
-
-# `fit` shuffles a PyDataset by default. It never shuffles a tf.data.Dataset.
-FIT = {"shuffle": False}
 
 
 class Batches(keras.utils.PyDataset):

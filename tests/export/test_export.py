@@ -53,7 +53,11 @@ def exported(runs, hq_root, tmp_path_factory) -> dict[str, Path]:
     """A file of each precision."""
     folder = tmp_path_factory.mktemp("exported")
     return dict(
-        zip(Precision, export([*runs.values()], folder, ExportOptions(precisions=tuple(Precision), root=hq_root)), strict=True)
+        zip(
+            Precision.portable(),
+            export([*runs.values()], folder, ExportOptions(precisions=Precision.portable(), root=hq_root)),
+            strict=True,
+        )
     )
 
 
@@ -589,8 +593,8 @@ def test_products_of_groups_have_scales_of_their_own():
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     music = [np.random.default_rng(1).exponential(size=(1, 3, 50, 20)).astype(np.float32)]
-    for dynamic in (False, True):
-        rounded, layers = to_int8(model, music, dynamic)
+    for precision in (Precision.INT8, Precision.INT8_DYNAMIC):
+        rounded, layers = to_int8(model, music, precision)
         assert layers == []  # activations stay as they are
         before, after = (run(graph, music[0]) for graph in (model, rounded))
         error = np.abs(before - after).max(axis=(0, 2, 3)) / np.abs(before).max(axis=(0, 2, 3))
@@ -665,7 +669,7 @@ def two_products(span: float) -> tuple[ModelProto, list[np.ndarray]]:
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_activations_that_span_too_much_stay_float(dynamic):
     model, sound = two_products(5)
-    converted, layers = to_int8(model, sound, dynamic=dynamic)
+    converted, layers = to_int8(model, sound, Precision.INT8_DYNAMIC if dynamic else Precision.INT8)
     assert layers == ["matmul2"]
     makers = {name: node for node in converted.graph.node for name in node.output}
 
@@ -686,11 +690,36 @@ def test_activations_that_span_too_much_stay_float(dynamic):
     assert agreement(expected, np.concatenate([run(converted, clip).ravel() for clip in sound])) > 30
 
 
+def test_tensorrt_gets_signed_integers_whose_zero_is_0():
+    """It has no other; weights of layers that stay in float32 stay, and so do biases."""
+    model, sound = two_products(5)
+    converted, layers = to_int8(model, sound, Precision.INT8_TENSORRT)
+    assert layers == ["matmul2"]
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in converted.graph.initializer}
+    pairs = [node for node in converted.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert pairs and {node.op_type for node in converted.graph.node} <= {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        *(node.op_type for node in model.graph.node),
+    }
+    for node in pairs:
+        zero = constants[node.input[2]]
+        assert zero.dtype == np.int8 and not zero.any()
+    first, second = (node for node in converted.graph.node if node.op_type == "MatMul")
+    makers = {name: node for node in converted.graph.node for name in node.output}
+    assert constants[first.input[1]].dtype == np.float32
+    assert [makers[name].op_type for name in second.input] == ["DequantizeLinear", "DequantizeLinear"]
+    weights = makers[makers[second.input[1]].input[0]]  # Q before DQ, so that TensorRT chooses the weights' form
+    assert weights.op_type == "QuantizeLinear" and constants[weights.input[0]].dtype == np.float32
+    expected = np.concatenate([run(model, clip).ravel() for clip in sound])
+    assert agreement(expected, np.concatenate([run(converted, clip).ravel() for clip in sound])) > 30
+
+
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_activations_that_span_little_are_int8(dynamic):
     """With weights so small that no processor's 16 bits are too few for two products of bytes."""
     model, sound = two_products(0)
-    converted, layers = to_int8(model, sound, dynamic=dynamic)
+    converted, layers = to_int8(model, sound, Precision.INT8_DYNAMIC if dynamic else Precision.INT8)
     assert layers == ["matmul1", "matmul2"]
     integers = [numpy_helper.to_array(tensor) for tensor in converted.graph.initializer if tensor.data_type == TensorProto.INT8]
     matrices = [values for values in integers if values.ndim == 2]

@@ -21,7 +21,11 @@ def test_strings_will_do_and_each_choice_counts_once():
     ("given", "said"),
     [
         ({"formats": ["coreml"]}, "unknown format 'coreml': choose from onnx, tflite"),
-        ({"precisions": ["int4"]}, "unknown precision 'int4': choose from float32, float16, int8, int8-dynamic"),
+        ({"precisions": ["int4"]}, "unknown precision 'int4': choose from float32, float16, int8, int8-dynamic, int8-tensorrt"),
+        (
+            {"precisions": ["int8-tensorrt"], "formats": ["onnx", "tflite"], "root": Path("x")},
+            "int8-tensorrt is for ONNX files: leave --format tflite out",
+        ),
         ({"graph": "stream"}, "unknown graph 'stream': choose from spectrogram, step, waveform"),
         ({"precisions": ["int8-dynamic"]}, "int8-dynamic is calibrated on real music: name MUSDB18's folder with --root"),
         ({"precisions": ["int8"], "graph": "step", "root": Path("x")}, "int8: a step graph is exported in float32 or float16"),

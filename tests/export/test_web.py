@@ -8,6 +8,7 @@ import pytest
 from export.measure.browser import compare
 from export.onnx.float16 import to_half
 from export.onnx.int8 import to_int8
+from export.options import Precision
 from kerasep.conversion.write import save_onnx
 from kerasep.errors import KerasepError
 from kerasep.hub import BUNDLED, load
@@ -37,7 +38,7 @@ def test_every_network_in_every_precision(name, precision, web, tmp_path):
     if precision == "float16":
         graph = to_half(graph)
     elif precision != "float32":
-        graph = to_int8(graph, [mixture], dynamic=precision == "int8-dynamic")[0]
+        graph = to_int8(graph, [mixture], Precision(precision))[0]
     save_onnx(graph, manifest, tmp_path / "file.onnx")
     assert compare(Artifact(tmp_path / "file.onnx"), mixture, web)["max_relative_error"] <= ALLOWED[precision]
 
