@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import sys
@@ -34,7 +35,8 @@ def test_calibration_is_a_line(monkeypatch, capsys):
 @pytest.mark.serial
 @pytest.mark.slow
 def test_all_is_quick(tmp_path, monkeypatch, capsys):
-    """The bundled model, as one would begin: latency; from waveform to stems, in parts and whole processes. In fewer turns."""
+    """The bundled model, as one would begin: latency; from waveform to stems, in parts and whole processes. Less of each."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     monkeypatch.setattr(separate, "SECONDS", 10)
     monkeypatch.setattr(separate, "REPETITIONS", 3)
     monkeypatch.setattr(latency, "QUICK_ROUNDS", 3)

@@ -1,6 +1,7 @@
 """Latency: every case is measured on every runtime, or on the provider that is asked for."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -37,7 +38,8 @@ def check(section, seconds):
 
 @pytest.fixture
 def few(monkeypatch) -> None:
-    """Two turns on a second of music."""
+    """Two turns on a second of music, on one core."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     monkeypatch.setattr(latency, "QUICK_ROUNDS", 3)
     monkeypatch.setattr(latency, "SECONDS", (0.5, 1.0))
 

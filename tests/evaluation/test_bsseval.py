@@ -66,7 +66,7 @@ def test_museval_still_gives_what_it_once_gave(name):
 
 @pytest.mark.slow
 def test_equals_museval_on_real_clips(clips):
-    for song in songs(clips, "test")[:2]:
+    for song in songs(clips, "test")[:1]:
         references = {t: song.read(t, frames=song.frames) for t in TARGETS}
         case = Case(references, Oracle(Ideal.IRM).stems(song), song.rate)
         agree(case, evaluate(references, case.estimates, song.rate), live_scores(case), tolerance=0.02)

@@ -29,7 +29,8 @@ SMALL = {
 SHORT = ["spectrogram.fft=256", "batch=2", "steps=2", "jit=false", *(f"epochs.{source}=1" for source in SOURCES)]
 
 
-@pytest.mark.parametrize("name", ["deepconvsep", pytest.param("spleeter", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deepconvsep", "spleeter"])
 def test_trained_packed_and_scored(name, hq_root, tmp_path, capsys):
     recipe = RECIPES[name].override([*SMALL[name], *SHORT])
     record = train(recipe, SOURCES, [hq_root], tmp_path / "run")

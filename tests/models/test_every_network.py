@@ -14,6 +14,9 @@ VARIANTS = CASES | {
     "bands, causal": (CASES["bands"][0], CASES["bands"][1] | {"ahead": 0}, ("vocals", "bass"), 20),
 }
 
+QUICK = ("conv", "deepconvsep")
+SOME_SLOW = [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in VARIANTS]
+
 
 def made(case: str) -> tuple[keras.Model, np.ndarray]:
     """A network with random weights in every layer, and a mixture for it."""
@@ -48,7 +51,7 @@ def test_saved_and_loaded_it_is_the_same(case, tmp_path):
     assert list(before) == list(after) and all(close(after[target], before[target]) for target in before)
 
 
-@pytest.mark.parametrize("case", VARIANTS)
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_gradients_reach_every_weight_eagerly_as_compiled(case):
     model, mixture = made(case)
 
@@ -70,7 +73,7 @@ def test_gradients_reach_every_weight_eagerly_as_compiled(case):
 
 
 @pytest.mark.parametrize("precision", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"])
-@pytest.mark.parametrize("case", VARIANTS)
+@pytest.mark.parametrize("case", SOME_SLOW)
 def test_half_precision_estimates_the_same(case, precision):
     model, mixture = made(case)
     expected = model(mixture)

@@ -67,10 +67,10 @@ def operators(function) -> list:
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        ("bands", "float32"),
         ("bands", "mixed_bfloat16"),
-        ("openunmix", "mixed_float16"),
-        ("openunmix, one way", "mixed_bfloat16"),
+        pytest.param("bands", "float32", marks=pytest.mark.slow),
+        pytest.param("openunmix", "mixed_float16", marks=pytest.mark.slow),
+        pytest.param("openunmix, one way", "mixed_bfloat16", marks=pytest.mark.slow),
     ],
 )
 def test_lstms_are_cudnns_kernels_on_a_gpu(name, precision, hq_root, a_gpu, monkeypatch):
