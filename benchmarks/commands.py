@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kerasep.files import check_writable
+from kerasep.files import check_writable, write_json
 from kerasep.hub import DEFAULT
 
 
@@ -98,7 +98,7 @@ def stream(given: Namespace) -> None:
 def producer(given: Namespace) -> None:
     from benchmarks.measure import producer
 
-    producer.write(given.root, given.output)
+    write_json(given.output, producer.measure(given.root))
 
 
 def blocks(given: Namespace) -> None:

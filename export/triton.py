@@ -6,11 +6,11 @@ REPOSITORY/NAME/1/model.onnx     version 1
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError
+from kerasep.files import making
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import INPUT, Shapes, SpectrogramGraph, StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
@@ -44,16 +44,10 @@ def add(file: Path, repository: Path) -> Path:
     folder = repository / manifest.name
     if folder.exists():
         raise UsageError(f"{folder}: is there already: remove it or name another repository")
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=repository) as scratch:
-            made = Path(scratch) / manifest.name
-            (made / "1").mkdir(parents=True)
-            shutil.copyfile(file, made / "1" / "model.onnx")
-            (made / "config.pbtxt").write_text(config(manifest, sha256(file)))
-            made.replace(folder)
-    except OSError as error:
-        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): choose another repository") from error
+    with making(folder) as made:
+        (made / "1").mkdir()
+        shutil.copyfile(file, made / "1" / "model.onnx")
+        (made / "config.pbtxt").write_text(config(manifest, sha256(file)))
     return folder
 
 

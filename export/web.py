@@ -3,11 +3,10 @@
 import argparse
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from kerasep.errors import KerasepError, UsageError, reporting
-from kerasep.files import write_json
+from kerasep.files import making, write_json
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import WaveformGraph
 from kerasep.inference.usage import described
@@ -38,19 +37,13 @@ def make(file: Path, package: Path, output: Path) -> None:
             raise KerasepError(f"{package}: no {name} in it: npm install onnxruntime-web, and name its folder with --package")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output}: is there already: remove it or choose another folder")
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=output.parent) as scratch:
-            folder = Path(scratch) / "page"
-            shutil.copytree(PAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-            (folder / "ort").mkdir()
-            for name in RUNTIME:
-                shutil.copyfile(package / "dist" / name, folder / "ort" / name)
-            shutil.copyfile(file, folder / "model.onnx")
-            write_json(folder / "model.json", described(manifest) | {"bytes": file.stat().st_size, "sha256": sha256(file)})
-            folder.replace(output)
-    except OSError as error:
-        raise KerasepError(f"{output}: cannot be written ({error.strerror or error}): choose another folder") from error
+    with making(output) as folder:
+        shutil.copytree(PAGE, folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        (folder / "ort").mkdir()
+        for name in RUNTIME:
+            shutil.copyfile(package / "dist" / name, folder / "ort" / name)
+        shutil.copyfile(file, folder / "model.onnx")
+        write_json(folder / "model.json", described(manifest) | {"bytes": file.stat().st_size, "sha256": sha256(file)})
 
 
 @reporting("export.web")

@@ -36,6 +36,24 @@ def replacing(path: Path) -> Iterator[Path]:
         raise KerasepError(f"{path}: cannot be written ({error.strerror or error}): {REMEDY}") from error
 
 
+@contextmanager
+def making(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder next to `folder`; it becomes `folder` if the block succeeds, and is removed if not.
+
+    Raises:
+        KerasepError: nothing can be written there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=folder.parent) as scratch:
+            partial = Path(scratch) / folder.name
+            partial.mkdir()
+            yield partial
+            partial.replace(folder)
+    except OSError as error:
+        raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): {REMEDY}") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented. Raises KerasepError if the folder cannot be written to."""
     with replacing(path) as partial:

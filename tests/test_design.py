@@ -13,6 +13,7 @@ ALLOWED = {  # room: the rooms it may import
     "errors": set(),
     "machine": set(),
     "markdown": set(),
+    "measurements": {"errors"},
     "files": {"errors"},
     "signal": {"errors", "files"},
     "datasets": {"errors", "files", "signal"},

@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks.measure.machine import describe
 from kerasep.datasets.musdb import songs
 from kerasep.errors import KerasepError
-from kerasep.files import write_json
 from kerasep.training.data import Mixer
 from kerasep.training.recipe import RECIPES
 
@@ -39,8 +38,3 @@ def measure(root: Path) -> dict[str, Any]:
         middle = {side: statistics.median(values) for side, values in samples.items()}
         print(f"{name}: a batch of {recipe.batch} takes a core {middle['cpu']:.3f} s, for a GPU {middle['gpu']:.3f} s")
     return result
-
-
-def write(root: Path, output: Path) -> None:
-    """Measure, and write to a file."""
-    write_json(output, measure(root))

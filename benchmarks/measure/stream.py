@@ -1,6 +1,5 @@
 """Streaming on one core: the time of a hop, the latency of the stems, and whether memory grows."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -10,11 +9,11 @@ import numpy as np
 
 from benchmarks.measure.machine import describe
 from benchmarks.measure.music import song
-from kerasep.errors import KerasepError
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.stream import StreamSeparator
 from kerasep.machine import peak_megabytes
+from kerasep.measurements import load_or_start, replace_row
 
 SECONDS = 60
 WARM_UP = 5  # seconds of these, which are not counted
@@ -26,28 +25,12 @@ def measure(models: list[Path], output: Path) -> None:
     os.sched_setaffinity(0, {min(cores)})
     try:
         surroundings = describe("numpy", "scipy", "onnxruntime", "ai-edge-litert")
-        result = _load_or_start(output, {**surroundings, "models": []})
+        result = load_or_start(output, {**surroundings, "models": []})
         for path in models:
-            result["models"] = _replace_row(result["models"], {**_model(path), "machine": surroundings["machine"]})
+            result["models"] = replace_row(result["models"], {**_model(path), "machine": surroundings["machine"]})
             write_json(output, result)
     finally:
         os.sched_setaffinity(0, cores)
-
-
-def _load_or_start(path: Path, head: dict[str, Any]) -> dict[str, Any]:
-    """The measurements in a file, or `head` if there is no such file. Raises KerasepError if other versions made it."""
-    if not path.exists():
-        return head
-    found: dict[str, Any] = json.loads(path.read_text())
-    if found["versions"] != head["versions"]:
-        raise KerasepError(f"{path}: measured with other versions of packages: name another file")
-    return found
-
-
-def _replace_row(rows: list[dict[str, Any]], row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows with `row` at the end, in place of an earlier one of the same name and format."""
-    key = (row["name"], row["format"])
-    return [other for other in rows if (other["name"], other["format"]) != key] + [row]
 
 
 def _model(path: Path) -> dict[str, Any]:

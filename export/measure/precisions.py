@@ -16,7 +16,6 @@ import numpy as np
 
 from export.clips import magnitudes, to_verify
 from export.measure.browser import compare
-from export.measure.results import load_or_start
 from export.measure.timing import in_turns, surroundings
 from export.options import ExportOptions, Format, Precision
 from export.pipeline import export
@@ -25,6 +24,7 @@ from kerasep.errors import UsageError, reporting
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import SpectrogramGraph
+from kerasep.measurements import load_or_start
 
 SIZE = 2048  # of the matrices whose product measures this machine's arithmetic
 BYTES = 1 << 27  # whose copy measures its memory

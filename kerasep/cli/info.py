@@ -22,6 +22,6 @@ def run(arguments: argparse.Namespace) -> int:
     artifact = load(arguments.model)
     more: dict[str, Any] = {"bytes": artifact.path.stat().st_size}
     if arguments.provider:
-        more["nodes"] = placement(artifact.path, arguments.provider)
+        more["nodes"] = placement(artifact, arguments.provider)
     print(json.dumps(described(artifact.manifest) | more, indent=1, ensure_ascii=False))
     return 0

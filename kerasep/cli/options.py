@@ -34,11 +34,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--softmask", action="store_const", dest="mask", const="ratio", help="the same as --mask ratio")
     parser.add_argument("--wiener", type=int, metavar="N", help="Wiener filter iterations (default: the model's)")
     parser.add_argument("--residual", action="store_true", help="one more stem: what the targets leave of the mixture")
-    add_provider(parser)
-
-
-def add_provider(parser: argparse.ArgumentParser) -> None:
-    """What runs an ONNX file."""
     parser.add_argument(
         "--provider",
         default="auto",

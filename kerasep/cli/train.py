@@ -36,9 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     from kerasep.training import engine
     from kerasep.training.trainer import dry_run, train
 
-    print(f"{recipe.name}: {engine.surroundings(engine.devices() if arguments.devices is None else arguments.devices)}")
+    devices = engine.devices() if arguments.devices is None else arguments.devices
+    print(f"{recipe.name}: {engine.surroundings(devices)}")
     if arguments.dry_run:
-        print(dry_run(recipe, targets, arguments.root, arguments.seed, arguments.devices))
+        print(dry_run(recipe, targets, arguments.root, arguments.seed, devices))
         return 0
     if arguments.output is None:
         raise UsageError("name the run's folder with -o, or try it with --dry-run")
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.output,
         seed=arguments.seed,
         resume=arguments.resume,
-        devices=arguments.devices,
+        devices=devices,
         tensorboard=arguments.tensorboard,
         start=arguments.start,
     )

@@ -18,11 +18,11 @@ from kerasep.inference.runtime import Arrays
 Nodes = dict[str, dict[str, int]]
 
 
-def placement(path: Path, provider: str) -> Nodes:
+def placement(artifact: Artifact, provider: str) -> Nodes:
     """Run a file once on silence, and read ONNX Runtime's profile.
 
     Args:
-        path: an ONNX file of kerasep's.
+        artifact: an ONNX file.
         provider: as `kerasep.load` takes it.
 
     Returns:
@@ -33,13 +33,12 @@ def placement(path: Path, provider: str) -> Nodes:
         UsageError, KerasepError: as `kerasep.load`.
 
     Example:
-        >>> from kerasep.hub import BUNDLED
-        >>> list(placement(BUNDLED["conv"], "cpu"))
+        >>> from kerasep.hub import load
+        >>> list(placement(load("conv"), "cpu"))
         ['CPUExecutionProvider']
     """
-    if path.suffix != ".onnx":
-        raise UsageError(f"{path}: providers are for ONNX files: LiteRT runs this one on the CPU")
-    feeds = _silence(Artifact(path).manifest)
+    if artifact.path.suffix != ".onnx":
+        raise UsageError(f"{artifact.path}: providers are for ONNX files: LiteRT runs this one on the CPU")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -47,8 +46,8 @@ def placement(path: Path, provider: str) -> Nodes:
     options.enable_profiling = True
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = open_session(path, options, Provider.parse(provider)).session
-        session.run(None, feeds)
+        session = open_session(artifact.path, options, Provider.parse(provider)).session
+        session.run(None, _silence(artifact.manifest))
         events = json.loads(Path(session.end_profiling()).read_text())
     ran = {(event["args"]["provider"], event["args"]["op_name"], event["name"]) for event in events if _is_node(event)}
     nodes: Nodes = {}

@@ -8,7 +8,7 @@ A provider's short name is ONNX Runtime's without "ExecutionProvider", in small 
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -81,17 +81,17 @@ def open_session(path: Path, options: Any, provider: Provider) -> Opened:
     """
     here = available()
     if provider.name == "auto":
-        candidates = [Provider(name) for name in AUTO if name in here]
+        *better, last = (Provider(name) for name in AUTO if name in here)
     else:
         _check(provider.name, here)
-        candidates = [provider]
+        better, last = [], provider
     skipped: list[str] = []
-    for candidate in candidates:
+    for candidate in better:
         try:
             return Opened(_open(path, options, candidate), candidate.name, tuple(skipped))
         except KerasepError as error:
             skipped.append(str(error))
-    raise KerasepError(skipped[-1])
+    return Opened(_open(path, options, last), last.name, tuple(skipped))
 
 
 def available() -> list[str]:
@@ -129,21 +129,19 @@ def _check(name: str, here: list[str]) -> None:
 def _open(path: Path, options: Any, provider: Provider) -> Any:
     import onnxruntime
 
-    chain = [_full(provider.name)]
+    chain = {provider.name: {**_defaults(provider.name), **provider.options}}
     if provider.name == "tensorrt":
-        chain.append(_full("cuda"))
-    chosen = [(name, _defaults(_short(name))) for name in chain]
-    chosen[0][1].update(provider.options)
-    if provider.name != CPU:
-        chosen.append((_full(CPU), {}))
-    with _quiet(onnxruntime, chain):
+        chain["cuda"] = _defaults("cuda")
+    chain.setdefault(CPU, {})  # for what the others leave
+    chosen = [(_full(name), given) for name, given in chain.items()]
+    with _quiet(chain):
         try:
             session = onnxruntime.InferenceSession(path, options, providers=chosen, enable_fallback=False)
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             if provider.name == CPU:
                 raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
             raise KerasepError(f"{path}: {provider.name} does not open it: {_said(error)}") from error
-    if session.get_providers()[0] != chain[0]:  # what cannot be loaded, ONNX Runtime leaves out
+    if session.get_providers()[0] != chosen[0][0]:  # what cannot be loaded, ONNX Runtime leaves out
         raise KerasepError(f"{path}: {provider.name} does not open it: {_missing(provider.name)}")
     return session
 
@@ -175,14 +173,16 @@ def _defaults(name: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _quiet(onnxruntime: Any, chain: list[str]) -> Iterator[None]:
+def _quiet(chain: Iterable[str]) -> Iterator[None]:
     """CUDA's libraries are loaded in advance, from where pip puts them; what is missing is said by the caller, in one line."""
-    if chain == [_full(CPU)]:
+    import onnxruntime
+
+    if list(chain) == [CPU]:
         yield
         return
     onnxruntime.set_default_logger_severity(4)
     try:
-        if _full("cuda") in chain:
+        if "cuda" in chain:
             with contextlib.redirect_stdout(io.StringIO()):
                 onnxruntime.preload_dlls()
         yield

@@ -125,12 +125,13 @@ def test_options_replace_ours(gpu):
 
 
 def test_a_tflite_file_has_no_providers():
-    file = networks.artifact("conv", "tflite").path
+    artifact = networks.artifact("conv", "tflite")
+    file = artifact.path
     with pytest.raises(UsageError, match="provider cuda is for ONNX files"):
         Artifact(file, provider="cuda")
     assert Artifact(file, provider="auto").runtime.provider == "cpu"
     with pytest.raises(UsageError, match="providers are for ONNX files"):
-        placement(file, "cpu")
+        placement(artifact, "cpu")
 
 
 def test_two_runtimes_side_by_side_are_reported(monkeypatch):
@@ -148,7 +149,7 @@ def test_the_cpu_alone_says_nothing(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "graph"), [("bands", "spectrogram"), ("bands", "waveform"), ("bands-ahead", "step")])
 def test_every_node_has_its_place(name, graph):
-    nodes = placement(networks.artifact(name, graph=graph).path, "cpu")
+    nodes = placement(networks.artifact(name, graph=graph), "cpu")
     assert list(nodes) == ["CPUExecutionProvider"] and sum(nodes["CPUExecutionProvider"].values()) > 10
     assert ("LSTM" in nodes["CPUExecutionProvider"]) == (name == "bands")
 
