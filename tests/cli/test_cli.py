@@ -215,15 +215,25 @@ def test_separating_needs_neither_tensorflow_nor_keras(packed, song_file, tmp_pa
     assert left(tmp_path / "out") == {"My song/vocals.wav", "My song/drums.wav"}
 
 
+# 1.6 s where the products take 2.3 s. Both get slower on a busy machine, so their ratio is held.
+PRODUCTS = "import numpy as np; a = np.ones((1024, 1024), np.float32); [a @ a for _ in range(50)]"
+
+
 @pytest.mark.serial
 def test_seven_seconds_cost_less_than_two_of_processor_time(tmp_path, mixture):
     """The whole process, with the bundled model, as a person starts it."""
-    soundfile.write(tmp_path / "song.wav", mixture[: 7 * 44100], 44100)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "kerasep", "separate", tmp_path / "song.wav", "-o", tmp_path / "out"], check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert left(tmp_path / "out") == {f"song/{target}.wav" for target in ("vocals", "drums", "bass", "other")}
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
+    song, out = tmp_path / "song.wav", tmp_path / "out"
+    soundfile.write(song, mixture[: 7 * 44100], 44100)
+
+    def processor_time(*arguments) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    separating = ["-m", "kerasep", "separate", song, "-o", out, "--overwrite"]
+    assert any(processor_time(*separating) < 0.87 * processor_time("-c", PRODUCTS) for _ in range(3))
+    assert left(out) == {f"song/{target}.wav" for target in ("vocals", "drums", "bass", "other")}
 
 
 def test_a_package_that_is_not_installed(monkeypatch, capsys):
