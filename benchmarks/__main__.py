@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands.calibrate, "GFLOP/s of a product of matrices: a line to quote with times")
     add(commands.latency, "networks on every runtime, provider and number of threads here", NETWORKS, QUICK, REPORT)(
-        "--provider", metavar="NAME", help="of ONNX Runtime: cpu, cuda or tensorrt (default: all that are here)"
+        "--provider", metavar="NAME[:KEY=VALUE,...]", help="of ONNX Runtime: cuda, say (default: all that are here)"
     )
     add(commands.separate, "waveform to stems: time of the parts, time and memory against length", MODEL, QUICK, REPORT)
     add(commands.peers, "Open-Unmix, Spleeter and Demucs in PyTorch; installs them in the cache", QUICK, REPORT)(

@@ -173,6 +173,25 @@ def web() -> Path:
     return Path(modules) / "onnxruntime-web"
 
 
+def package(variable: str) -> Path:
+    """A folder that `pip install --no-deps --target` put a package with another ONNX Runtime into."""
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} is not set")
+    return Path(folder)
+
+
+def with_package(variable: str) -> dict[str, str]:
+    """An environment in which that package's ONNX Runtime takes the place of the installed one."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(package(variable)), os.environ.get("PYTHONPATH", "")])}
+
+
+@pytest.fixture(scope="session")
+def openvino() -> dict[str, str]:
+    """An environment with ONNX Runtime's OpenVINO, a second provider that runs on a CPU."""
+    return with_package("KERASEP_ONNXRUNTIME_OPENVINO")
+
+
 def agreement(reference: np.ndarray, estimate: np.ndarray) -> float:
     """10 log10(sum ref^2 / sum (ref - est)^2) in dB."""
     error = np.sum(np.square(reference.astype(np.float64) - estimate))

@@ -1,16 +1,14 @@
 """A worker of `benchmarks.measure.latency`: one way of running a network, or the speed of the machine itself.
 
-python -m benchmarks.measure.latency_worker FILE|RUN PROVIDER THREADS BATCH SECONDS
+python -m benchmarks.measure.latency_worker FILE|RUN PROVIDER MEMORY THREADS BATCH SECONDS    of a `latency.Case`
 python -m benchmarks.measure.latency_worker rates THREADS
 
-It answers "load" with what loading and the first call took, "run" with seconds.
+It answers "load" with what loading and the first call took, "run" with the seconds of a call, "calls" with those of many.
 """
 
 import json
 import sys
-import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +23,17 @@ from kerasep.inference.artifact import Artifact
 from kerasep.inference.chunking import filled_length
 from kerasep.inference.graphs import INPUT, WaveformGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.placement import placement
+from kerasep.inference.providers import CPU
+from kerasep.inference.runtime import Arrays, OnnxRuntime
+from kerasep.signal.levels import agreement_db
 from kerasep.signal.stft import stft
 
-CPU = ("CPUExecutionProvider", "XNNPACK")
-KERAS = "Keras"  # runs run folders
-Run = Callable[[dict[str, np.ndarray]], Any]
+XNNPACK = "xnnpack"  # LiteRT's, of TFLite files
+KERAS = "keras"  # runs run folders
+# Calls in a row, and the seconds after which they are enough.
+WARM_UP, LEAST, MOST, LONGEST = 3, 20, 1000, 2.0
+Run = Callable[[Arrays], Any]
 
 
 def inputs(manifest: Manifest, batch: int, seconds: float) -> dict[str, np.ndarray]:
@@ -62,27 +66,38 @@ class Opened(NamedTuple):
     """A network ready to run.
 
     Attributes:
-        run: from inputs to outputs by name; None where outputs stay on the device.
+        run: from inputs to outputs by name; to nothing where outputs stay on the device.
         manifest: describes the inputs.
         seconds: what loading took.
-        nodes: the number of the graph's nodes that each provider runs; empty on the CPU.
+        outputs: fetches those of the last call where they stayed on the device.
     """
 
     run: Run
     manifest: Manifest
     seconds: float
-    nodes: dict[str, int]
+    outputs: Callable[[], Arrays] | None = None
 
 
-def open_network(path: Path, provider: str, threads: int, batch: int) -> Opened:
+def provider_name(way: str) -> str:
+    """The name in NAME[:key=value,...].
+
+    Example:
+        >>> provider_name("cuda:use_tf32=1")
+        'cuda'
+    """
+    return way.partition(":")[0]
+
+
+def open_network(path: Path, provider: str, memory: str, threads: int) -> Opened:
     """Open a file on ONNX Runtime or LiteRT, or a run folder in Keras."""
     start = time.perf_counter()
     if provider == KERAS:
         return _keras(path, threads)
-    artifact = Artifact(path, threads)
-    if provider in CPU:
-        return Opened(artifact.runtime.run, artifact.manifest, time.perf_counter() - start, {})
-    return _on_device(path, provider, artifact.manifest, batch)
+    artifact = Artifact(path, threads, CPU if provider == XNNPACK else provider)
+    seconds = time.perf_counter() - start
+    if memory:
+        return _resident(artifact, memory, seconds)
+    return Opened(artifact.runtime.run, artifact.manifest, seconds)
 
 
 def _keras(run: Path, threads: int) -> Opened:
@@ -93,46 +108,46 @@ def _keras(run: Path, threads: int) -> Opened:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     start = time.perf_counter()
     frozen = freeze([run], run.name)
-    return Opened(lambda feeds: frozen.run(feeds[INPUT]), frozen.manifest, time.perf_counter() - start, {})
+    return Opened(lambda feeds: frozen.run(feeds[INPUT]), frozen.manifest, time.perf_counter() - start)
 
 
-def _on_device(path: Path, provider: str, manifest: Manifest, batch: int) -> Opened:
-    """Inputs and outputs stay on the device: what is timed is the graph alone, until the device has finished."""
+def _resident(artifact: Artifact, memory: str, seconds: float) -> Opened:
+    """Inputs and outputs stay on the device: a call is the graph alone, until the device has finished."""
     import onnxruntime
 
-    onnxruntime.preload_dlls()
-
-    def session(**options: Any) -> Any:
-        opened = onnxruntime.InferenceSession(path, providers=[provider], **options)
-        if opened.get_providers()[0] != provider:  # ONNX Runtime falls back to the CPU
-            raise KerasepError(f"{provider} does not open {path}")
-        return opened
-
-    options = onnxruntime.SessionOptions()
-    options.enable_profiling = True
-    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        profiled = session(sess_options=options)
-        profiled.run(None, inputs(manifest, batch, 1.0))
-        events = json.loads(Path(profiled.end_profiling()).read_text())
-    nodes = Counter(event["args"]["provider"] for event in events if event.get("args", {}).get("provider"))
-    start = time.perf_counter()
-    timed = session()
-    seconds = time.perf_counter() - start
-    binding = timed.io_binding()
+    if not isinstance(artifact.runtime, OnnxRuntime):
+        raise KerasepError(f"{artifact.path}: tensors stay on a device with ONNX Runtime alone")
+    session = artifact.runtime.session
+    binding = session.io_binding()
     bound: set[str] = set()
 
-    def run(feeds: dict[str, np.ndarray]) -> None:
+    def run(feeds: Arrays) -> None:
         if not bound:
             bound.update(feeds)
             for name, array in feeds.items():
-                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", 0))
-            for output in timed.get_outputs():
-                binding.bind_output(output.name, "cuda", 0)
-        timed.run_with_iobinding(binding)
+                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0))
+            for output in session.get_outputs():
+                binding.bind_output(output.name, memory, 0)
+        session.run_with_iobinding(binding)
         binding.synchronize_outputs()
 
-    return Opened(run, manifest, seconds, dict(nodes))
+    def outputs() -> Arrays:
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
+
+    return Opened(run, artifact.manifest, seconds, outputs)
+
+
+def _checked(path: Path, provider: str, threads: int, feeds: Arrays, outputs: Arrays) -> dict[str, Any]:
+    """How far another provider than the CPU agrees with it, over the worst output; and how many nodes each provider runs."""
+    if provider in (CPU, XNNPACK, KERAS):
+        return {"agreement_db": None, "nodes": {}}
+    expected = Artifact(path, threads).runtime.run(feeds)
+    nodes = placement(Artifact(path), provider)
+    return {
+        "agreement_db": min(agreement_db([(outputs[name], expected[name])]) for name in expected),
+        "nodes": {name: sum(operators.values()) for name, operators in nodes.items()},
+    }
 
 
 def main() -> None:
@@ -142,27 +157,45 @@ def main() -> None:
         for _ in sys.stdin:
             print(json.dumps(measure()), file=answers, flush=True)
         return
-    path, provider, threads, batch = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    path, provider, memory, threads = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
+    batch, length = int(sys.argv[5]), float(sys.argv[6])
     network: Opened
-    feeds: dict[str, np.ndarray] = {}
+    feeds: Arrays = {}
+
+    def call() -> float:
+        start = time.perf_counter()
+        network.run(feeds)
+        return time.perf_counter() - start
+
     for line in sys.stdin:
         if line.strip() == "load":
-            network = open_network(path, provider, threads, batch)
-            feeds = inputs(network.manifest, batch, float(sys.argv[5]))
+            network = open_network(path, provider, memory, threads)
+            feeds = inputs(network.manifest, batch, length)
             start = time.perf_counter()
-            outputs = network.run(feeds) or {}
+            outputs = network.run(feeds) or (network.outputs() if network.outputs else {})
+            first = time.perf_counter() - start
             answer: Any = {
                 "load_seconds": network.seconds,
-                "first_seconds": time.perf_counter() - start,
-                "nodes": network.nodes,
+                "first_seconds": first,
                 "audio_seconds": seconds_of_audio(network.manifest, feeds[INPUT].shape),
                 "bytes_moved": sum(array.nbytes for array in (*feeds.values(), *outputs.values())),
+                **_checked(path, provider, threads, feeds, outputs),
             }
+        elif line.strip() == "calls":
+            answer = many(call)
         else:
-            start = time.perf_counter()
-            network.run(feeds)
-            answer = time.perf_counter() - start
+            answer = call()
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def many(call: Callable[[], float]) -> list[float]:
+    """Seconds of calls in a row, after some that are not counted."""
+    for _ in range(WARM_UP):
+        call()
+    samples: list[float] = []
+    while len(samples) < LEAST or (len(samples) < MOST and sum(samples) < LONGEST):
+        samples.append(call())
+    return samples
 
 
 if __name__ == "__main__":

@@ -18,7 +18,12 @@ ROOT = Path(__file__).parents[2]
 def describe(*packages: str) -> dict[str, Any]:
     """The machine, the versions of kerasep, Python and these packages, and the commit of the checkout."""
     return {
-        "machine": {"cores": os.cpu_count(), "processor": _processor(), "gpu": _gpu(), "system": platform.platform()},
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "gpu": _nvidia("name,driver_version"),
+            "system": platform.platform(),
+        },
         "versions": {
             "kerasep": kerasep.__version__,
             "python": platform.python_version(),
@@ -40,10 +45,17 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _gpu() -> str | None:
-    """Name and driver of NVIDIA GPUs, None where there is none."""
+def gpu_megabytes() -> float | None:
+    """Memory in use on NVIDIA GPUs, of all processes, in megabytes of 10^6 bytes; None where there is none."""
+    used = _nvidia("memory.used", ",nounits")
+    return None if used is None else sum(float(line) for line in used.splitlines()) * 2**20 / 1e6
+
+
+def _nvidia(query: str, style: str = "") -> str | None:
+    """What NVIDIA's driver says of its GPUs, a line each; None where there is none."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return None
-    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip() or None  # noqa: S603
+    command = [tool, f"--query-gpu={query}", f"--format=csv,noheader{style}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout.strip() or None if done.returncode == 0 else None

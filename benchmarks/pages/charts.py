@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from benchmarks.measure.calibration import BYTES, SIZE
-from benchmarks.pages.results import cases, quantile
+from benchmarks.pages.results import cases, quantile, ran_on
 from benchmarks.peers.comparison import ratios
 
 
@@ -25,9 +25,8 @@ def svg(figure: Any) -> str:
 
 def label(file: dict[str, Any], case: dict[str, Any]) -> str:
     """A case in a few words."""
-    provider = case["provider"].removesuffix("ExecutionProvider")
     length = f"{case['batch']} x {case['audio_seconds'] / case['batch']:.3g} s"
-    return f"{file['name']}, {provider}, {case['threads']} thread{'s' * (case['threads'] > 1)}, {length}"
+    return f"{file['name']}, {ran_on(case)}, {case['threads']} thread{'s' * (case['threads'] > 1)}, {length}"
 
 
 def _bars(section: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pages.results import cases, load, spread
+from benchmarks.pages.results import cases, load, ran_on, spread
 
 LEAST = 0.1  # of a time: a smaller change is never called a difference
 
@@ -13,7 +13,7 @@ def compare(old: Path, new: Path) -> tuple[list[str], bool]:
     """A line for each case that both have, and whether any got slower beyond noise.
 
     Times are compared as multiples of a product of matrices, or of an original's time, measured in turns with them on as many
-    threads. Noise is the spread of both, but at least `LEAST`.
+    threads; those on a GPU as they are. Noise is the spread of both, but at least `LEAST`.
 
     Raises:
         KerasepError: a file is not a results file.
@@ -36,11 +36,12 @@ def _ratios(result: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]
     for file, case in cases(result["latency"]) if "latency" in result else ():
         key = (
             file["name"],
-            case["provider"],
+            ran_on(case),
             f"{case['threads']} threads",
             f"{case['batch']} x {case['audio_seconds'] / case['batch']:.2f} s",
         )
-        found[key] = _over(case["samples"], file["rates"][str(case["threads"])]["product"])
+        in_turns = case.get("in_turns", True)  # earlier results have no others
+        found[key] = _over(case["samples"], file["rates"][str(case["threads"])]["product"] if in_turns else [1.0])
     if "separate" in result:
         model, parts = result["separate"]["model"]["name"], result["separate"]["parts"]
         for name, samples in parts["samples"].items():

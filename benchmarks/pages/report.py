@@ -4,8 +4,9 @@ import html
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.latency_worker import LEAST
 from benchmarks.pages.charts import CHARTS, label, svg
-from benchmarks.pages.results import RESULTS, WIDE, cases, load, spread
+from benchmarks.pages.results import RESULTS, WIDE, cases, load, ran_on, spread
 from benchmarks.pages.sections import TABLES, Table
 from kerasep.files import check_writable, replacing, write_json
 from kerasep.markdown import table
@@ -62,10 +63,15 @@ def _latency_notes(section: dict[str, Any]) -> list[str]:
         "from the file to a session, and to the first result. The limit: what a call's multiply-adds take as a product of "
         "matrices, and its input, outputs and weights as a copy, both measured in the same turns on as many threads."
     ]
+    if not all(case.get("in_turns", True) for _, case in cases(section)):
+        notes.append(
+            f"On a GPU at least {LEAST} calls in a row, of one case at a time. TF32 is off but where it says use_tf32=1. GPU "
+            "memory: what the case adds to that in use. Agreement: of the worst output, with ONNX Runtime on the CPU."
+        )
     for file, case in cases(section):
         if len(case["nodes"]) > 1:
             parts = ", ".join(f"{count} on {provider}" for provider, count in case["nodes"].items())
-            notes.append(f"{file['name']} on {case['provider']}: nodes did not all run there: {parts}.")
+            notes.append(f"{file['name']} on {ran_on(case)}: nodes did not all run there: {parts}.")
         if spread(case["samples"]) > WIDE:
             notes.append(f"{label(file, case)}: times spread widely; the machine was busy.")
     return notes

@@ -32,6 +32,18 @@ def cases(latency: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
     return ((file, case) for file in latency["files"] for case in file["cases"])
 
 
+def ran_on(case: dict[str, Any]) -> str:
+    """What ran a case, in a few words. Earlier results have ONNX Runtime's long names.
+
+    Example:
+        >>> ran_on({"provider": "CPUExecutionProvider"}), ran_on({"provider": "cuda", "memory": "cuda"})
+        ('cpu', 'cuda, without copies')
+    """
+    name, colon, options = case["provider"].partition(":")
+    text = name.removesuffix("ExecutionProvider").lower() + colon + options
+    return f"{text}, without copies" if case.get("memory") else text
+
+
 def quantile(samples: list[float], share: float) -> float:
     """The sample below which this share of them lies.
 

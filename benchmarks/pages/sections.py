@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.pages.results import WIDE, cases, quantile, spread
+from benchmarks.pages.results import WIDE, cases, quantile, ran_on, spread
 from benchmarks.peers.comparison import ratios
 
 COLUMNS = (
@@ -18,15 +18,19 @@ COLUMNS = (
     "median",
     "90 %",
     "99 %",
+    "calls a second",
     "times real time",
     "of the limit",
     "peak memory",
+    "GPU memory",
+    "agrees with cpu",
 )
 FILES = ("file", "cold, from nothing", "processor time", "times real time", "again, warm", "peak memory")
 PARTS = ("part", "ms per second of audio", "range", "times real time")
 SCORING = ("side", "song", "time", "peak memory")
 PEERS = ("original", "way", "ours", "theirs", "theirs / ours", "range", "agreement", "peak memory, ours", "theirs")
 STEPS = ("recipe", "data", "live", "cached", "ratio", "peak memory")
+NOTHING = "–"  # in a cell
 Table = tuple[tuple[str, ...], list[tuple[str, ...]]]  # head and rows
 
 
@@ -44,10 +48,10 @@ def _row(file: dict[str, Any], case: dict[str, Any]) -> tuple[str, ...]:
     samples = case["samples"]
     middle = statistics.median(samples)
     wide = " (wide)" if spread(samples) > WIDE else ""
-    share = f"{middle / case['limit_seconds']:.1f} x" if case["limit_seconds"] else "–"
+    share = f"{middle / case['limit_seconds']:.1f} x" if case["limit_seconds"] else NOTHING
     return (
         file["name"],
-        case["provider"].removesuffix("ExecutionProvider"),
+        ran_on(case),
         str(case["threads"]),
         str(case["batch"]),
         f"{case['audio_seconds']:.2f} s",
@@ -55,15 +59,20 @@ def _row(file: dict[str, Any], case: dict[str, Any]) -> tuple[str, ...]:
         f"{1000 * case['first_seconds']:.1f} ms",
         f"{1000 * middle:.2f} ms{wide}",
         *(f"{1000 * quantile(samples, share):.2f} ms" for share in (0.9, 0.99)),
+        f"{1 / middle:.3g}",
         f"{case['audio_seconds'] / middle:.0f}",
         share,
         f"{case['peak_megabytes']:.0f} MB",
+        f"{used:.0f} MB" if (used := case.get("gpu_megabytes")) else NOTHING,
+        f"{agreement:.0f} dB" if (agreement := case.get("agreement_db")) else NOTHING,
     )
 
 
 def latency(section: dict[str, Any]) -> Table:
-    """Cases of `benchmarks.measure.latency`."""
-    return COLUMNS, [_row(file, case) for file, case in cases(section)]
+    """Cases of `benchmarks.measure.latency`, without columns in which none has anything."""
+    rows = [_row(file, case) for file, case in cases(section)]
+    used = [place for place in range(len(COLUMNS)) if any(row[place] != NOTHING for row in rows)]
+    return tuple(COLUMNS[place] for place in used), [tuple(row[place] for place in used) for row in rows]
 
 
 def files(section: dict[str, Any]) -> Table:
@@ -108,7 +117,7 @@ def peers(section: dict[str, Any]) -> Table:
     for peer in section["peers"]:
         for way, sides in peer["samples"].items():
             ours, theirs = (statistics.median(samples) for samples in sides.values())
-            agreement = f"{min(peer['agreement_db'][way].values()):.0f} dB" if peer["agreement_db"] else "–"
+            agreement = f"{min(peer['agreement_db'][way].values()):.0f} dB" if peer["agreement_db"] else NOTHING
             found = ratios(sides)
             rows.append(
                 (

@@ -79,11 +79,11 @@ def open_session(path: Path, options: Any, provider: Provider) -> Opened:
         UsageError: there is no such provider in the installed ONNX Runtime.
         KerasepError: the provider asked for does not open the file; for "auto": none does.
     """
-    here = available()
     if provider.name == "auto":
+        here = available()
         *better, last = (Provider(name) for name in AUTO if name in here)
     else:
-        _check(provider.name, here)
+        check(provider.name)
         better, last = [], provider
     skipped: list[str] = []
     for candidate in better:
@@ -111,9 +111,11 @@ def runtimes() -> list[str]:
     return found
 
 
-def _check(name: str, here: list[str]) -> None:
+def check(name: str) -> None:
+    """Raise UsageError, with the remedy, unless the installed ONNX Runtime has a provider of this short name."""
     import onnxruntime
 
+    here = available()
     if name in here:
         return
     known = ["auto", *sorted(map(_short, onnxruntime.get_all_providers()))]

@@ -1,7 +1,6 @@
 """What runs an ONNX file, with stand-ins for what this machine lacks; and for real on OpenVINO, which runs on a CPU."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
-from conftest import ROOT, agreement
+from conftest import ROOT, agreement, package, with_package
 
 import kerasep
 from export.waveform.factored import Plan
@@ -156,7 +155,7 @@ def test_every_node_has_its_place(name, graph):
 
 def test_options_are_the_gpu_packages_own():
     """The names of options that we set stand in onnxruntime-gpu's libraries, which no CPU can load."""
-    folder = _package("KERASEP_ONNXRUNTIME_GPU")
+    folder = package("KERASEP_ONNXRUNTIME_GPU")
     for name, library in (("cuda", "providers_cuda"), ("tensorrt", "providers_tensorrt")):
         content = (folder / "onnxruntime" / "capi" / f"libonnxruntime_{library}.so").read_bytes()
         content += next((folder / "onnxruntime" / "capi").glob("libonnxruntime.so.*")).read_bytes()
@@ -171,14 +170,9 @@ def test_options_are_the_gpu_packages_own():
 def test_the_gpu_package_without_a_gpu():
     """Which lists its providers as available: only opening a file tells."""
     code = "import kerasep; r = kerasep.load('conv').artifact.runtime; print(r.provider); print(r.skipped[0])"
-    done = _run([sys.executable, "-W", "ignore", "-c", code], _package("KERASEP_ONNXRUNTIME_GPU"))
+    done = _run([sys.executable, "-W", "ignore", "-c", code], with_package("KERASEP_ONNXRUNTIME_GPU"))
     provider, skipped = done.stdout.splitlines()
     assert provider == "cpu" and "cuda does not open it: no NVIDIA driver here" in skipped and done.stderr == ""
-
-
-@pytest.fixture(scope="module")
-def openvino() -> Path:
-    return _package("KERASEP_ONNXRUNTIME_OPENVINO")
 
 
 @pytest.mark.slow
@@ -221,20 +215,8 @@ def test_a_wrong_option_is_openvinos_own_line(openvino):
 KERASEP = [sys.executable, "-m", "kerasep"]
 
 
-def _package(variable: str) -> Path:
-    """A folder that `pip install --no-deps --target` put a package with another ONNX Runtime into."""
-    folder = os.environ.get(variable)
-    if not folder:
-        pytest.skip(f"{variable} is not set")
-    return Path(folder)
-
-
-def _run(command: list, package: Path, folder: Path = ROOT, code: int = 0) -> subprocess.CompletedProcess:
-    """A command in which `package`'s ONNX Runtime takes the place of the installed one."""
-    path = os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [str(part) for part in command], cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-    )
+def _run(command: list, environment: dict[str, str], folder: Path = ROOT, code: int = 0) -> subprocess.CompletedProcess:
+    done = subprocess.run([str(part) for part in command], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done
 
