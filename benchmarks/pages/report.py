@@ -9,6 +9,7 @@ from benchmarks.pages.charts import CHARTS, label, svg
 from benchmarks.pages.results import RESULTS, WIDE, cases, load, ran_on, spread
 from benchmarks.pages.sections import TABLES, Table
 from kerasep.files import check_writable, replacing, write_json
+from kerasep.inference.providers import CPU
 from kerasep.markdown import table
 
 PAGE = "report.html"
@@ -49,8 +50,10 @@ def _notes(result: dict[str, Any]) -> list[str]:
     if "latency" in result:
         lines += _latency_notes(result["latency"])
     if "peers" in result:
+        provider = result["peers"].get("provider", CPU)
+        place = "as many threads" if provider == CPU else f"provider {provider}, PyTorch on the same device"
         lines.append(
-            f"Compared with PyTorch: {result['peers']['seconds']} s of stereo, waveform to stems, as many threads, in turns, "
+            f"Compared with PyTorch: {result['peers']['seconds']} s of stereo, waveform to stems, {place}, in turns, "
             "after one that is not counted; the range is that of the turns' ratios; agreement is that of the stems."
         )
     lines += [f"Not measured: {line}." for section in result.values() for line in section.get("missing", ())]

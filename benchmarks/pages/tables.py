@@ -44,7 +44,9 @@ def _training() -> list[str]:
     for run in found["steps"]:
         live, cached = (statistics.median(run["samples"][side]) for side in ("live", "cached"))
         audio = run["audio_seconds_per_step"] / live
+        count = run.get("targets", 1)
         what = f"`{run['recipe']}`, {run['batch']} x {run['audio_seconds_per_step'] / run['batch']:g} s"
+        what += f", {count} targets" if count > 1 else ""
         speed = (f"{1 / live:.2f}", f"{audio:.0f}")
         rows.append(
             (
@@ -57,7 +59,7 @@ def _training() -> list[str]:
                 f"{run['peak_megabytes']:.0f} MB",
             )
         )
-    head = ("step, one target", "data", "live", "cached", "ratio", "steps/s", "audio s/s", "peak memory")
+    head = ("step", "data", "live", "cached", "ratio", "steps/s", "audio s/s", "peak memory")
     peer, memory = found["peer"], found["memory"]
     ours, theirs = (statistics.median(times) for times in peer["samples"].values())
     versions = " and ".join(f"{name} {version}" for name, version in peer["versions"].items())

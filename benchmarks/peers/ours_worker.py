@@ -1,6 +1,6 @@
 """Our separator for `benchmarks.peers.comparison`.
 
-python -m benchmarks.peers.ours_worker MODEL FOLDER
+python -m benchmarks.peers.ours_worker MODEL FOLDER PROVIDER
 
 It begins with the megabytes of libraries and weights, then answers "WAY" with seconds from FOLDER/audio.npy to stems, "stems
 WAY" with a file of the stems, "parts" with seconds by part and "operators" with seconds by operator of the network.
@@ -33,7 +33,7 @@ WAYS: dict[str, Any] = {"no filter": {"wiener": 0}, "one iteration": {"wiener": 
 
 def main() -> None:
     folder = Path(sys.argv[2])
-    artifact, audio = load(sys.argv[1]), np.load(folder / "audio.npy", allow_pickle=False)
+    artifact, audio = load(sys.argv[1], provider=sys.argv[3]), np.load(folder / "audio.npy", allow_pickle=False)
     loaded = _resident_megabytes()
     separators = {way: open_separator(artifact, **options) for way, options in WAYS.items()}
     print(json.dumps(loaded), flush=True)
@@ -87,7 +87,7 @@ def _graph(artifact: Artifact) -> SpectrogramGraph:
 
 
 def _operators(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
-    """Seconds in each kind of operator, of the second of two calls on the whole song."""
+    """Seconds in each kind of operator on the CPU, of the second of two calls on the whole song."""
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:

@@ -12,7 +12,7 @@ from benchmarks.pages.compare import compare
 from benchmarks.pages.results import RESULTS
 from benchmarks.peers import comparison
 from benchmarks.peers.peers import PEERS
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import DEFAULT, load
 
 
@@ -26,6 +26,18 @@ def test_a_peer_that_cannot_be_installed(tmp_path, monkeypatch):
     with pytest.raises(KerasepError, match=r"^openunmix: its packages cannot be installed .*No matching distribution"):
         environment(PEERS["openunmix"].original)
     assert not [*(tmp_path / "kerasep" / "peers").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("provider", "message"),
+    [
+        ("cuda", "provider cuda: the installed ONNX Runtime has only "),
+        ("azure", "--provider azure: PyTorch is measured with cpu, cuda, tensorrt"),
+    ],
+)
+def test_a_provider_for_both_sides(provider, message):
+    with pytest.raises(UsageError, match=message):
+        comparison.measure(["demucs"], provider=provider)
 
 
 def test_peers_take_turns(tmp_path, monkeypatch):
