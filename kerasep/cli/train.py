@@ -21,6 +21,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--start", type=Path, metavar="RUN", help="start from the weights of another run, trained or imported")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the folder, whatever stopped it")
     parser.add_argument("--devices", type=int, metavar="N", help="GPUs that share a batch (default: one)")
+    parser.add_argument(
+        "--stems-on-device", action="store_true", help="keep all songs in the device's memory: 10 MB for a minute of a stem"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write for TensorBoard too, into RUN/tensorboard")
     parser.add_argument("--dry-run", action="store_true", help="describe the run after ten steps of it; write nothing")
 
@@ -39,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     devices = engine.devices() if arguments.devices is None else arguments.devices
     print(f"{recipe.name}: {engine.surroundings(devices)}")
     if arguments.dry_run:
-        print(dry_run(recipe, targets, arguments.root, arguments.seed, devices))
+        print(dry_run(recipe, targets, arguments.root, arguments.seed, devices, arguments.stems_on_device))
         return 0
     if arguments.output is None:
         raise UsageError("name the run's folder with -o, or try it with --dry-run")
@@ -53,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         devices=devices,
         tensorboard=arguments.tensorboard,
         start=arguments.start,
+        stems_on_device=arguments.stems_on_device,
     )
     best = record["best"]
     values = ", ".join(f"{target} {value:.2f} dB" for target, value in best["targets"].items())

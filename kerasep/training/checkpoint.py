@@ -14,12 +14,13 @@ import keras
 import numpy as np
 
 from kerasep.files import replacing
+from kerasep.training.learner import Learner
 
 FOLDER = "checkpoints"  # of a run folder
 KEPT = 2
 
 
-def save(folder: Path, learner: keras.Model, record: dict[str, Any]) -> None:
+def save(folder: Path, learner: Learner, record: dict[str, Any]) -> None:
     """Write the state after the record's last epoch. Raises KerasepError where it cannot be written."""
     epoch = len(record["epochs"])
     arrays: dict[str, Any] = {f"{index:05}": np.asarray(variable) for index, variable in enumerate(_variables(learner))}
@@ -30,7 +31,7 @@ def save(folder: Path, learner: keras.Model, record: dict[str, Any]) -> None:
         path.unlink(missing_ok=True)
 
 
-def restore(folder: Path, learner: keras.Model) -> dict[str, Any] | None:
+def restore(folder: Path, learner: Learner) -> dict[str, Any] | None:
     """Set all variables to the newest state that can be read; returns its record, or None if there is none.
 
     A damaged file is skipped with a warning.
@@ -56,6 +57,6 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.npz"))
 
 
-def _variables(learner: keras.Model) -> list[keras.Variable]:
-    unique = {id(variable): variable for variable in (*learner.variables, *learner.optimizer.variables)}
+def _variables(learner: Learner) -> list[keras.Variable]:
+    unique = {id(variable): variable for variable in (*learner.state, *learner.optimizer.variables)}
     return list(unique.values())

@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import soxr
@@ -92,15 +93,16 @@ class Mixer:
         place = self._place(random)  # of the sources from the main song
         tilts = example["tilts"]
         for index, source in enumerate(SOURCES):
-            samples, matrix = example["excerpts"][index], example["gains"][index]
+            matrix = example["gains"][index]
             excerpt, speed = self._excerpt(source, random, place if random.random() < augment.coherent else None)
+            excerpts, shares = [excerpt], [1.0]
             gain = random.uniform(*augment.gain)
             if random.random() < augment.double:
                 second, _ = self._excerpt(source, random, None, speed if self.in_step else None)
                 share = random.uniform(0.25, 0.75)
-                excerpt = share * excerpt + (1 - share) * second
+                excerpts, shares = [excerpt, second], [share, 1 - share]
                 gain *= 2
-            samples[: len(excerpt)], samples[len(excerpt) :] = excerpt, 0
+            self._put(example, index, excerpts, shares)
             if self.in_step:
                 example["steps"][index] = as_step(speed, self.recipe.samples)
             if random.random() < augment.drop:
@@ -122,19 +124,28 @@ class Mixer:
         random: np.random.Generator,
         place: tuple[Song, float, int] | None,
         speed: float | None = None,
-    ) -> tuple[np.ndarray, float]:
-        """Samples, at their speed unless the step changes it, and that speed."""
+    ) -> tuple[Any, float]:
+        """An excerpt, and its speed."""
         while True:
             song, chosen, start = place or self._place(random, speed)
             try:
-                samples = song.pcm(source, start, self._needed(chosen))
+                return self._read(song, source, start, chosen), chosen
             except (OSError, EOFError, ValueError) as error:
                 self._note(song, source, error)
                 place = None
-                continue
-            if chosen != 1 and not self.in_step:
-                samples = soxr.resample(samples, chosen * song.rate, song.rate)[: self.recipe.samples]
-            return samples, chosen
+
+    def _read(self, song: Song, source: str, start: int, speed: float) -> Any:
+        """Samples, int16 (samples, 2), at their speed unless the step changes it."""
+        samples = song.pcm(source, start, self._needed(speed))
+        if speed != 1 and not self.in_step:
+            return soxr.resample(samples, speed * song.rate, song.rate)[: self.recipe.samples]
+        return samples
+
+    def _put(self, example: Batch, index: int, excerpts: list[Any], shares: list[float]) -> None:
+        """An excerpt of a source, or the sum of two, into an example."""
+        samples = example["excerpts"][index]
+        excerpt = excerpts[0] if len(excerpts) == 1 else shares[0] * excerpts[0] + shares[1] * excerpts[1]
+        samples[: len(excerpt)], samples[len(excerpt) :] = excerpt, 0
 
     def _needed(self, speed: float) -> int:
         """Samples of a song to read for an excerpt at that speed."""

@@ -18,11 +18,16 @@ from kerasep.models.layers import all_layers
 from kerasep.models.lstm import keras_lstms, on_gpu
 from kerasep.training.data import Batch, Mixer
 
+# What is raised where memory does not suffice.
+EXHAUSTED: tuple[type[Exception], ...]
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
+
+    EXHAUSTED = (MemoryError, tf.errors.ResourceExhaustedError)
 elif keras.backend.backend() == "jax":
     import jax
 
+    EXHAUSTED = (MemoryError, jax.errors.JaxRuntimeError)
     if os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):  # several hosts connect before anything else
         keras.distribution.initialize()
 else:
@@ -156,6 +161,16 @@ def check_parts(network: keras.Model, batch: int, count: int) -> None:
             f"batch {batch} on {count} devices: batch normalisation would see {batch // count} examples at a time: "
             f"add --set batch={SMALLEST_PART * count}, or take fewer devices"
         )
+
+
+def rows(variable: keras.Variable, places: Any) -> Any:
+    """Rows of a variable, (places, ...).
+
+    On a GPU TensorFlow has a kernel for those of 16-bit integers in variables, not for those in tensors.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return tf.gather(variable.value, places)
+    return keras.ops.take(variable, places, axis=0)
 
 
 def steps_per_loss() -> int:

@@ -11,6 +11,7 @@ from kerasep.models.lstm import on_gpu
 from kerasep.signal.stft import Spectrogram, window
 from kerasep.training.losses import StemsLoss
 from kerasep.training.speed import played
+from kerasep.training.stems import Stems
 
 GROUP = 4  # examples transformed at a time: as fast as all at once, in a gigabyte less for a batch of `conv`
 
@@ -28,10 +29,17 @@ class Transform(keras.layers.Layer):
         samples: of an example, whose excerpts may be longer to be played faster.
         tilted: whether to apply the batch's spectral tilts.
         phase_sensitive: return phase-sensitive targets (`StemsLoss.phase_sensitive`) instead of magnitudes.
+        stems: where excerpts are, if batches have only their places.
     """
 
     def __init__(
-        self, spectrogram: Spectrogram, targets: tuple[str, ...], samples: int, tilted: bool, phase_sensitive: bool
+        self,
+        spectrogram: Spectrogram,
+        targets: tuple[str, ...],
+        samples: int,
+        tilted: bool,
+        phase_sensitive: bool,
+        stems: Stems | None = None,
     ) -> None:
         super().__init__(dtype="float32", autocast=False, trainable=False, name="transform")
         self.samples = samples
@@ -39,13 +47,17 @@ class Transform(keras.layers.Layer):
         self.targets = targets
         self.tilted = tilted
         self.phase_sensitive = phase_sensitive
+        self.stems = stems
         self.window = window(spectrogram.window, spectrogram.fft)
         octaves = np.log2(np.maximum(np.fft.rfftfreq(spectrogram.fft, 1 / spectrogram.rate), 20) / 1000)
         self.octaves = octaves.astype(np.float32)
 
     def call(self, batch):
         """To the mixture (batch, frames, bins, channels) and the targets (batch, targets, frames, bins, channels)."""
-        size = math.gcd(batch["excerpts"].shape[0], GROUP)
+        # Keras builds on several devices from the mean of their first batches, in which integers have become float64.
+        integers = {name: ops.cast(batch[name], "int32") for name in ("starts", "steps") if name in batch}
+        batch = batch | integers
+        size = math.gcd(batch["gains"].shape[0], GROUP)
         if on_gpu():  # which has the memory; and there TensorFlow's loop takes no integers of 16 bits
             return self._magnitudes(batch)
         groups = {name: ops.reshape(part, (-1, size, *part.shape[1:])) for name, part in batch.items()}
@@ -54,7 +66,7 @@ class Transform(keras.layers.Layer):
 
     def _magnitudes(self, batch):
         # (batch, sources, samples, 2) x (batch, sources, 2, channels); two terms are cheaper than a product of matrices
-        excerpts = ops.cast(batch["excerpts"], "float32")
+        excerpts = self.stems(batch["starts"], batch["shares"]) if self.stems else ops.cast(batch["excerpts"], "float32")
         if "steps" in batch:
             excerpts = played(excerpts, batch["steps"], self.samples)
         left, right = excerpts[..., :1] / 32768, excerpts[..., 1:] / 32768
@@ -109,6 +121,12 @@ class Learner(keras.Model):
         self.stems_loss = loss
         names = loss.names if len(loss.names) > 1 else ()  # a single part equals the loss
         self.parts = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def state(self) -> list[keras.Variable]:
+        """All variables that training changes: without stems on the device."""
+        stems = {id(variable) for variable in (self.transform.stems.variables if self.transform.stems else ())}
+        return [variable for variable in self.variables if id(variable) not in stems]
 
     def call(self, batch, training=False):
         mixture, references = self.transform(batch)

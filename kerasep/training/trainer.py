@@ -31,6 +31,7 @@ from kerasep.training.losses import LOSSES
 from kerasep.training.optimizers import optimizer, schedule
 from kerasep.training.recipe import RECORD, Recipe, load_record
 from kerasep.training.runs import check_same, load_run, new_record
+from kerasep.training.stems import Places, Stems
 from kerasep.training.validation import set_statistics
 
 DRY_RUN_STEPS = 10
@@ -46,6 +47,7 @@ def train(
     devices: int | None = None,
     tensorboard: bool = False,
     start: Path | None = None,
+    stems_on_device: bool = False,
 ) -> dict[str, Any]:
     """Train `recipe` for one target or several together, and write a run folder.
 
@@ -60,6 +62,7 @@ def train(
         devices: GPUs that share each batch; one by default, or one of each host.
         tensorboard: write for TensorBoard too (on TensorFlow).
         start: a run, trained or imported, whose weights to start from; of the same network and targets.
+        stems_on_device: keep all training songs in the device's memory (`kerasep.training.stems`).
 
     Returns:
         The record.
@@ -76,7 +79,8 @@ def train(
         if record["finished"]:
             return record
     data = _open(roots)
-    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    count = engine.devices() if devices is None else devices
+    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, count, stems_on_device)
     if earlier := checkpoint.restore(output / checkpoint.FOLDER, learner):
         record = earlier
         check_same(record, asked, output)
@@ -101,10 +105,18 @@ def train(
     return record
 
 
-def dry_run(recipe: Recipe, targets: tuple[str, ...], roots: list[Path], seed: int = 0, devices: int | None = None) -> str:
+def dry_run(
+    recipe: Recipe,
+    targets: tuple[str, ...],
+    roots: list[Path],
+    seed: int = 0,
+    devices: int | None = None,
+    stems_on_device: bool = False,
+) -> str:
     """A forecast of a run in words, after ten steps of it. Nothing is written. Arguments as for `train`."""
     data = _open(roots)
-    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, engine.devices() if devices is None else devices)
+    count = engine.devices() if devices is None else devices
+    learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, count, stems_on_device)
     clock, steps = Clock(), DRY_RUN_STEPS + 1
     with _data_errors(mixer):
         learner.fit(
@@ -126,7 +138,7 @@ def dry_run(recipe: Recipe, targets: tuple[str, ...], roots: list[Path], seed: i
 
 
 def prepare(
-    recipe: Recipe, targets: tuple[str, ...], training: list[Song], seed: int, devices: int
+    recipe: Recipe, targets: tuple[str, ...], training: list[Song], seed: int, devices: int, stems_on_device: bool = False
 ) -> tuple[Learner, Mixer, int]:
     """What `fit` needs: a compiled and built learner, its data, and the number of epochs.
 
@@ -139,7 +151,11 @@ def prepare(
         raise KerasepError(f"batch {recipe.batch} cannot be shared by {devices} devices: choose a multiple")
     keras.utils.set_random_seed(seed)
     epochs = max(recipe.epochs[target] for target in targets)
-    mixer = Mixer(training, recipe, seed, *engine.host(), in_step=on_gpu())
+    mixer: Mixer
+    if stems_on_device:
+        mixer = Places(training, recipe, seed, *engine.host())
+    else:
+        mixer = Mixer(training, recipe, seed, *engine.host(), in_step=on_gpu())
     with engine.shared(devices):
         try:
             _check_length(recipe)
@@ -149,7 +165,9 @@ def prepare(
             loss = LOSSES[recipe.loss](targets, **options)
         except (TypeError, ValueError) as error:
             raise KerasepError(f"recipe {recipe.name}: {error}") from error
-        transform = Transform(recipe.spectrogram, targets, recipe.samples, recipe.augment.tilt > 0, loss.phase_sensitive)
+        stems = Stems(training, mixer.longest) if stems_on_device else None
+        tilted = recipe.augment.tilt > 0
+        transform = Transform(recipe.spectrogram, targets, recipe.samples, tilted, loss.phase_sensitive, stems)
         learner = Learner(network, transform, loss)
         learner.compile(
             optimizer(recipe, epochs),

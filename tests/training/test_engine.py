@@ -67,8 +67,10 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_losses(hq_root, tmp_path)
     assert not list(tmp_path.rglob(".partial*")) or records[0]["finished"]
 
 
-def start_elsewhere(root: Path, output: Path, wanted: Recipe, backend: str, devices: int = 1, **environment: str):
-    """Train in a separate process."""
+def start_elsewhere(
+    root: Path, output: Path, wanted: Recipe, backend: str, devices: int = 1, stems: bool = False, **environment: str
+):
+    """Train in a separate process, with stems on the device if asked for."""
     script = f"""
 import json, sys
 from pathlib import Path
@@ -81,7 +83,8 @@ else:
 from kerasep.training.recipe import Recipe
 from kerasep.training.trainer import train
 recipe, root, output = sys.argv[1:]
-train(Recipe.from_json(json.loads(recipe)), ("vocals", "bass"), [Path(root)], Path(output), devices={devices})
+options = {{"devices": {devices}, "stems_on_device": {stems}}}
+train(Recipe.from_json(json.loads(recipe)), ("vocals", "bass"), [Path(root)], Path(output), **options)
 """
     command = [sys.executable, "-c", script, json.dumps(wanted.to_json()), str(root), str(output)]
     variables = os.environ | {"KERAS_BACKEND": backend} | environment
@@ -100,14 +103,21 @@ def run_elsewhere(root: Path, output: Path, *arguments, **keywords) -> list[floa
 @pytest.fixture(scope="module")
 def plain() -> Recipe:
     """Without dropout and batch normalisation: each device has other random numbers and batch statistics."""
-    return recipe("options={}", "options.hidden=8", "options.vertical=6", "options.horizontal=5", "options.standardise=true")
+    return recipe(
+        "augment.speed=0",
+        "options={}",
+        "options.hidden=8",
+        "options.vertical=6",
+        "options.horizontal=5",
+        "options.standardise=true",
+    )
 
 
 @pytest.mark.slow
 def test_two_devices_of_tensorflow_learn_as_one(hq_root, tmp_path, plain):
-    """Compiled on two devices, and not on one."""
+    """Compiled on two devices, with stems on them, and not on one."""
     one = run_elsewhere(hq_root, tmp_path / "one", plain.override(["jit=false"]), "tensorflow")
-    two = run_elsewhere(hq_root, tmp_path / "two", plain, "tensorflow", devices=2)
+    two = run_elsewhere(hq_root, tmp_path / "two", plain, "tensorflow", devices=2, stems=True)
     assert two == pytest.approx(one, rel=1e-4)
 
 
@@ -115,7 +125,7 @@ def test_two_devices_of_tensorflow_learn_as_one(hq_root, tmp_path, plain):
 def test_two_devices_and_two_hosts_of_jax_learn_as_one(hq_root, tmp_path, plain):
     one = run_elsewhere(hq_root, tmp_path / "one", plain, "jax")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
-    two = run_elsewhere(hq_root, tmp_path / "two", plain, "jax", devices=2, XLA_FLAGS=flags)
+    two = run_elsewhere(hq_root, tmp_path / "two", plain, "jax", devices=2, stems=True, XLA_FLAGS=flags)
     assert two == pytest.approx(one, rel=1e-4)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
