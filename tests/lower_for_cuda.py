@@ -30,6 +30,7 @@ import numpy as np  # noqa: E402
 
 from kerasep.models import build  # noqa: E402
 from kerasep.signal.stft import Spectrogram  # noqa: E402
+from kerasep.training import validation  # noqa: E402
 from kerasep.training.callbacks import Guard  # noqa: E402
 from kerasep.training.learner import Learner, Transform  # noqa: E402
 from kerasep.training.losses import LOSSES  # noqa: E402
@@ -79,9 +80,10 @@ for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
             learner.metrics_variables,
         )
         step = lowered(learner.train_step, tuple(map(values, parts)), (batch,))
-        mixture = np.zeros((1, 20, SMALL.bins, SMALL.channels), np.float32)
-        state = values(model.trainable_variables), values(model.non_trainable_variables)
-        forward = lowered(lambda w, s, x, model=model: model.stateless_call(w, s, x, training=False)[0], *state, mixture)
+        block = {"waves": np.zeros((3, 8192, SMALL.channels), np.float32), "frames": np.int32(20)}
+        comparison = validation.Comparison(model, learner.transform, None)
+        state = values(comparison.trainable_variables), values(comparison.non_trainable_variables)
+        forward = lowered(lambda w, s, x, model=comparison: model.stateless_call(w, s, x, training=False)[0], *state, block)
         print(precision, name, forward, step)
 
 callbacks = keras.callbacks.CallbackList([Guard(Path())], add_history=True, add_progbar=True)

@@ -131,6 +131,22 @@ def stft_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: 
     yield from analysis.finish()
 
 
+def padded_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: int) -> Iterator[np.ndarray]:
+    """What `stft_blocks` transforms: the signal, extended at its ends, in pieces that overlap as their frames do.
+
+    Args:
+        blocks: pieces of the signal, float32 (samples, channels), of any lengths.
+        frames: frames in each piece that comes out; the last one has what is left.
+
+    Yields:
+        float32 (samples, channels), for so many frames that are not centred.
+    """
+    pieces = _Pieces(spectrogram, frames)
+    for block in blocks:
+        yield from pieces.push(block)
+    yield from pieces.finish()
+
+
 class Analysis:
     """The transform of a signal that arrives in pieces: what `Synthesis` is the inverse of."""
 
@@ -140,32 +156,46 @@ class Analysis:
             frames: frames in each block that comes out; the last one has what is left.
         """
         self.spectrogram = spectrogram
-        self.frames = frames
-        self.extension = _Extension(spectrogram)
-        self.pieces: list[np.ndarray] = []
-        self.held = 0
+        self.pieces = _Pieces(spectrogram, frames)
 
     def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         """Add samples, float32 (samples, channels), for the blocks that they complete, complex64 (frames, bins, channels)."""
-        yield from self._blocks(self.extension.push(samples))
+        return (_transform(piece, self.spectrogram) for piece in self.pieces.push(samples))
 
     def finish(self) -> Iterator[np.ndarray]:
         """The blocks that the signal's end completes, and what is left."""
-        yield from self._blocks(self.extension.finish())
-        if self.held >= self.spectrogram.fft:
-            yield _transform(np.concatenate(self.pieces), self.spectrogram)
+        return (_transform(piece, self.spectrogram) for piece in self.pieces.finish())
 
-    def _blocks(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+
+class _Pieces:
+    """A signal, extended at its ends, in pieces for `frames` frames each, of which the last one has what is left."""
+
+    def __init__(self, spectrogram: Spectrogram, frames: int) -> None:
+        self.spectrogram = spectrogram
+        self.frames = frames
+        self.extension = _Extension(spectrogram)
+        self.waiting: list[np.ndarray] = []
+        self.held = 0
+
+    def push(self, samples: np.ndarray) -> Iterator[np.ndarray]:
+        yield from self._complete(self.extension.push(samples))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        yield from self._complete(self.extension.finish())
+        if self.held >= self.spectrogram.fft:
+            yield np.concatenate(self.waiting)
+
+    def _complete(self, samples: np.ndarray) -> Iterator[np.ndarray]:
         need = (self.frames - 1) * self.spectrogram.hop + self.spectrogram.fft
-        self.pieces.append(samples)
+        self.waiting.append(samples)
         self.held += len(samples)
         if self.held < need:
             return
-        joined = np.concatenate(self.pieces)
+        joined = np.concatenate(self.waiting)
         while len(joined) >= need:
-            yield _transform(joined[:need], self.spectrogram)
+            yield joined[:need]
             joined = joined[self.frames * self.spectrogram.hop :]
-        self.pieces, self.held = [joined], len(joined)
+        self.waiting, self.held = [joined], len(joined)
 
 
 class Synthesis:

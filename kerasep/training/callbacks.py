@@ -13,11 +13,12 @@ import numpy as np
 from kerasep.datasets.musdb import Song
 from kerasep.errors import KerasepError
 from kerasep.files import replacing, write_json
+from kerasep.models.lstm import on_gpu
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner
 from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
-from kerasep.training.validation import validation_snr
+from kerasep.training.validation import Measure, OnDevice, OnHost, validation_snr
 
 
 class Guard(keras.callbacks.Callback):
@@ -51,7 +52,11 @@ class Validate(keras.callbacks.Callback):
 
     def __init__(self, learner: Learner, validation: list[Song], recipe: Recipe, record: dict[str, Any], output: Path) -> None:
         super().__init__()
-        self.forward = engine.forward(learner.network, recipe.jit)
+        self.measure: Measure
+        if on_gpu():
+            self.measure = OnDevice(learner, recipe)
+        else:
+            self.measure = OnHost(engine.forward(learner.network, recipe.jit), tuple(record["targets"]), recipe)
         self.average = keras.callbacks.SwapEMAWeights() if recipe.ema else None
         self.validation = validation
         self.recipe = recipe
@@ -66,7 +71,7 @@ class Validate(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         trained = time.monotonic() - self.began
         with self._averaged():
-            snr = validation_snr(self.forward, self.validation, tuple(self.record["targets"]), self.recipe)
+            snr = validation_snr(self.measure, self.validation, self.recipe)
             mean = float(np.mean(list(snr.values())))
             if mean > self.record["best"]["validation_db"]:
                 self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": snr}

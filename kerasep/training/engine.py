@@ -86,11 +86,11 @@ class Batches(keras.utils.PyDataset):
         return (self.mixer(self.first + index),)
 
 
-def forward(network: keras.Model, jit: bool) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+def forward(network: keras.Model, jit: bool) -> Callable[[Any], dict[str, np.ndarray]]:
     """The network for inference on NumPy arrays, compiled once per shape; always with the current weights.
 
     Args:
-        network: from (batch, frames, bins, channels) to a dict of targets.
+        network: from (batch, frames, bins, channels), or whatever it takes, to a dict of arrays.
         jit: compile with XLA where it can (JAX always does).
     """
     if keras.backend.backend() == "jax":

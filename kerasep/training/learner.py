@@ -81,22 +81,22 @@ class Transform(keras.layers.Layer):
             tilts += [batch["tilts"][:, index] for index in rest]
         elif rest:  # the other sources only count in the mixture: one transform of their sum
             parts.append(sum(waves[:, index] for index in rest))
-        real, imaginary = self._stft(ops.transpose(ops.stack(parts, axis=1), (0, 1, 3, 2)))
+        real, imaginary = self.stft(ops.transpose(ops.stack(parts, axis=1), (0, 1, 3, 2)))
         if self.tilted:
             slopes = ops.exp(np.log(10) / 20 * self.octaves * ops.stack(tilts, axis=1)[..., None, None, None])
             real, imaginary = real * slopes, imaginary * slopes
         together = ops.sum(real, axis=1), ops.sum(imaginary, axis=1)
-        mixture = _magnitude(*together)
+        mixture = magnitude(*together)
         real, imaginary = real[:, : len(wanted)], imaginary[:, : len(wanted)]
         if self.phase_sensitive:  # the mixture's phase as a unit vector; the stem's projection on it
             across, along = (part[:, None] / ops.maximum(mixture, 1e-6)[:, None] for part in together)
             references = real * across + imaginary * along
         else:
-            references = _magnitude(real, imaginary)
+            references = magnitude(real, imaginary)
         return ops.transpose(mixture, (0, 2, 3, 1)), ops.transpose(references, (0, 1, 3, 4, 2))
 
-    def _stft(self, waves):
-        """(batch, parts, channels, samples) -> real and imaginary parts (batch, parts, channels, frames, bins)."""
+    def stft(self, waves):
+        """(..., samples) -> real and imaginary parts (..., frames, bins)."""
         fft, hop = self.spectrogram.fft, self.spectrogram.hop
         pieces = fft // hop  # hops in a frame
         frames = 1 + (waves.shape[-1] - fft) // hop
@@ -140,5 +140,6 @@ class Learner(keras.Model):
         return super().compute_loss(x, references, estimates, training=training)
 
 
-def _magnitude(real, imaginary):
+def magnitude(real, imaginary):
+    """Of complex numbers, given by their parts."""
     return ops.sqrt(ops.square(real) + ops.square(imaginary))

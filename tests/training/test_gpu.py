@@ -18,6 +18,7 @@ from kerasep.training import engine
 from kerasep.training.callbacks import Clock, Guard
 from kerasep.training.recipe import RECIPES, Recipe
 from kerasep.training.trainer import prepare
+from kerasep.training.validation import OnDevice
 
 TINY = {
     "bands": ["options.layout=[[1,1],[1,2],[1,4]]", "options.size=12", "options.blocks=1", "loss=l1", "loss_options={}"],
@@ -91,7 +92,7 @@ def test_lstms_are_cudnns_kernels_on_a_gpu(name, precision, hq_root, a_gpu, monk
     assert not any(node.attr["element_dtype"].type == tf.int16.as_datatype_enum for node in lists)
     asked = {}
     monkeypatch.setattr(tf, "function", lambda f, **options: asked.update(options))
-    engine.forward(learner.network, jit=True)
+    OnDevice(learner, tiny(name))
     assert asked["jit_compile"] is False
 
 

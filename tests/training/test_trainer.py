@@ -20,7 +20,7 @@ from kerasep.training.data import Mixer
 from kerasep.training.recipe import RECIPES, Recipe
 from kerasep.training.runs import load_run
 from kerasep.training.trainer import prepare, train
-from kerasep.training.validation import validation_snr
+from kerasep.training.validation import OnHost, validation_snr
 
 PAIR = ("vocals", "bass")
 
@@ -36,7 +36,7 @@ def test_a_run_is_on_record(runs, hq_root):
     assert record["songs"] == {"train": ["One", "Two"], "validation": ["ANiMAL - Rockshow"]}
     assert record["finished"] and record["targets"] == ["drums"] and record["versions"]["tensorflow"]
     recipe = Recipe.from_json(record["recipe"])
-    snr = validation_snr(engine.forward(network, False), songs(hq_root, "validation"), ("drums",), recipe)
+    snr = validation_snr(OnHost(engine.forward(network, False), ("drums",), recipe), songs(hq_root, "validation"), recipe)
     assert snr["drums"] == pytest.approx(record["best"]["validation_db"], abs=1e-4)  # the weights are that epoch's
 
 
@@ -132,7 +132,7 @@ def test_averages_are_validated_and_the_weights_trained_on(joint, hq_root):
     """The best weights are moving averages; the checkpoint holds both."""
     recipe, output, record = joint
     _, network = load_run(output)
-    found = validation_snr(engine.forward(network, True), songs(hq_root, "validation"), PAIR, recipe)
+    found = validation_snr(OnHost(engine.forward(network, True), PAIR, recipe), songs(hq_root, "validation"), recipe)
     for source in PAIR:  # the run computed in half precision
         assert found[source] == pytest.approx(record["best"]["targets"][source], abs=0.05)
 
