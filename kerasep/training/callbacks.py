@@ -48,7 +48,10 @@ class Guard(keras.callbacks.Callback):
 
 
 class Validate(keras.callbacks.Callback):
-    """After each epoch: the validation SNR on whole songs, an entry in the record, the best weights."""
+    """After each epoch an entry in the record; where it is time, the validation SNR on whole songs and the best weights.
+
+    In between the last SNR stands for that of the epoch, so that those who count epochs without a better one go on counting.
+    """
 
     def __init__(self, learner: Learner, validation: list[Song], recipe: Recipe, record: dict[str, Any], output: Path) -> None:
         super().__init__()
@@ -70,26 +73,27 @@ class Validate(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = {} if logs is None else logs
         trained = time.monotonic() - self.began
-        with self._averaged():
-            snr = validation_snr(self.measure, self.validation, self.recipe)
-            mean = float(np.mean(list(snr.values())))
-            if mean > self.record["best"]["validation_db"]:
-                self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": snr}
-                self._save()
+        due = not epoch or (epoch + 1) % self.recipe.validate_every == 0 or epoch + 1 == self.params["epochs"]
+        found = self._validated(epoch) if due else {"validation_db": self.record["epochs"][-1]["validation_db"]}
         entry = {name: float(value) for name, value in logs.items()} | {
-            "validation_db": mean,
-            "validation": snr,
+            **found,
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(trained, 1),
             "validation_seconds": round(time.monotonic() - self.began - trained, 1),
         }
         self.record["epochs"].append(entry)
-        logs["validation_db"] = mean  # for the progress bar and the callbacks that monitor it
+        logs["validation_db"] = found["validation_db"]  # for the progress bar and the callbacks that monitor it
         logs["best_db"] = self.record["best"]["validation_db"]
 
-    def _save(self) -> None:
-        with replacing(self.output / WEIGHTS) as partial:
-            self.model.network.save_weights(partial)
+    def _validated(self, epoch: int) -> dict[str, Any]:
+        with self._averaged():
+            snr = validation_snr(self.measure, self.validation, self.recipe)
+            mean = float(np.mean(list(snr.values())))
+            if mean > self.record["best"]["validation_db"]:
+                self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": snr}
+                with replacing(self.output / WEIGHTS) as partial:
+                    self.model.network.save_weights(partial)
+        return {"validation_db": mean, "validation": snr}
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:

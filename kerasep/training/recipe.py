@@ -1,8 +1,7 @@
 """Recipes: everything that determines the result of a training run, as plain numbers.
 
 `conv`, `openunmix` and `deepconvsep` are the thesis' three systems with its settings (tables 5-1 to 5-7, annex A), `spleeter`
-is Spleeter's with its published ones. `conv-norm` is our variant of the thesis' own network: standardised input, batch
-normalisation, padding that gives every frame its full context, changes of speed, and a schedule that ends.
+is Spleeter's with its published ones. `conv-norm` is our variant of the thesis' own network, `bands` one of our own.
 """
 
 import json
@@ -73,9 +72,10 @@ class Recipe:
         optimizer: how it does.
         learning_rate: at the start.
         weight_decay: see `Optimizer`.
-        schedule: of the learning rate. "plateau" multiplies it by `factor` after `patience` epochs without a better validation
-            SNR, then waits `cooldown` epochs before it counts again.
+        schedule: of the learning rate. "plateau" multiplies it by `factor` after `patience` epochs without a better
+            validation SNR, then waits `cooldown` epochs before it counts again.
         early_stop: epochs without a better validation SNR that end the run; 0 for never.
+        validate_every: epochs from one validation to the next; the first and the last have one in any case.
         clip: largest norm of all gradients together; 0 for no limit.
         ema: momentum of the moving average of the weights that is validated and kept; 0 for the weights themselves.
         precision: of the network; the transform, the last product with the mixture and the loss are always float32.
@@ -101,6 +101,7 @@ class Recipe:
     patience: int = 80
     cooldown: int = 10
     early_stop: int = 0
+    validate_every: int = 1
     clip: float = 0.0
     ema: float = 0.0
     precision: Precision = Precision.FLOAT32
@@ -112,7 +113,7 @@ class Recipe:
             if chosen not in list(choices):
                 raise ValueError(f"unknown {name} {chosen!r}: choose from {', '.join(choices)}")
             object.__setattr__(self, name, choices(chosen))
-        for name in ("batch", "steps", *(f"epochs.{target}" for target in self.epochs)):
+        for name in ("batch", "steps", "validate_every", *(f"epochs.{target}" for target in self.epochs)):
             value = self.epochs[name[7:]] if name.startswith("epochs.") else getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")

@@ -18,7 +18,7 @@ from kerasep.errors import KerasepError
 from kerasep.training import callbacks, checkpoint, engine, trainer
 from kerasep.training.data import Mixer
 from kerasep.training.recipe import RECIPES, Recipe
-from kerasep.training.runs import load_run
+from kerasep.training.runs import check_same, load_run
 from kerasep.training.trainer import prepare, train
 from kerasep.training.validation import OnHost, validation_snr
 
@@ -239,6 +239,19 @@ def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
     with pytest.raises(KerasepError, match=r"best\.weights\.h5: cannot be written"):
         train(small(), ("bass",), [hq_root], tmp_path / "run")
     assert not list((tmp_path / "run").glob("*weights*"))
+
+
+def test_validation_every_third_epoch(hq_root, tmp_path):
+    """And after the first and the last; early stopping counts epochs all the same. A run of before goes on."""
+    settings = ["options={}", "options.hidden=8", "epochs.bass=8", "validate_every=3"]
+    record = train(small(*settings), ("bass",), [hq_root], tmp_path / "run")
+    assert [number for number, epoch in enumerate(record["epochs"], 1) if "validation" in epoch] == [1, 3, 6, 8]
+    levels = [epoch["validation_db"] for epoch in record["epochs"]]
+    assert levels[0] == levels[1] != levels[2] == levels[3] == levels[4] != levels[5] == levels[6] != levels[7]
+    record = train(small(*settings, "early_stop=2", "learning_rate=1e-30"), ("bass",), [hq_root], tmp_path / "stopped")
+    assert len(record["epochs"]) == 3
+    del record["recipe"]["validate_every"]
+    check_same(record, {"recipe": small(*settings[:-1], "early_stop=2", "learning_rate=1e-30").to_json()}, tmp_path)
 
 
 def test_early_stop(hq_root, tmp_path):
