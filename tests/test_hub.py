@@ -58,6 +58,7 @@ def published(tmp_path, monkeypatch):
     server.server_close()
 
 
+@pytest.mark.slow
 def test_first_use_downloads_and_names_the_licence(published, tmp_path, mixture, capsys):
     _, requests = published
     first = hub.load("umxl")

@@ -1,7 +1,8 @@
 """Trained or imported runs, loaded to be one file: their networks in float32, and the manifest of the file to be."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,16 @@ from kerasep.signal.stft import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 from kerasep.training.recipe import WEIGHTS, Recipe
 from kerasep.training.runs import load_run
+
+
+@contextmanager
+def on_cpu() -> Iterator[None]:
+    """Whatever TensorFlow makes and computes here stays on the CPU.
+
+    What files are verified against must be float32 to its last digits, and a GPU rounds products to ten bits of mantissa.
+    """
+    with tf.device("CPU:0"):
+        yield
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,7 @@ class Frozen:
             return estimate(self.run, graph, magnitudes)
         return {target: output[0] for target, output in self.run(magnitudes[None]).items()}
 
+    @on_cpu()
     def run(self, mixture: np.ndarray) -> Arrays:
         """Estimates of each target for a batch of magnitudes, both float32 (batch, frames, bins, channels)."""
         outputs: Arrays = {}
@@ -73,11 +85,12 @@ class Frozen:
 
         def compiled(network: keras.Model) -> tf.types.experimental.PolymorphicFunction:
             signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)]
-            return tf.function(lambda mixture: network(mixture, training=False), input_signature=signature)
+            return tf.function(on_cpu()(lambda mixture: network(mixture, training=False)), input_signature=signature)
 
         return [compiled(network) for network in self.networks]
 
 
+@on_cpu()
 def freeze(
     runs: Sequence[Path],
     name: str,
@@ -115,6 +128,7 @@ def freeze(
     return Frozen(tuple(loaded.networks), tuple(lean), loaded.manifest(name, graph, licence))
 
 
+@on_cpu()
 def freeze_step(runs: Sequence[Path], name: str, licence: str | None = None) -> Frozen:
     """Load runs for a step graph: one frame at a time, with states.
 

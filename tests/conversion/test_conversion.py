@@ -4,12 +4,15 @@ import importlib
 import json
 
 import keras
+import networks
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 
 from kerasep.conversion import pack as packing
 from kerasep.conversion import verify
+from kerasep.conversion.freeze import freeze
 from kerasep.conversion.pack import pack
 from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError, UsageError
@@ -130,6 +133,20 @@ def test_the_thesis_network_needs_its_fifteen_frames(tmp_path):
         assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_what_files_are_verified_against_is_computed_on_the_cpu():
+    """A GPU would round products to ten bits: every operator, and so every variable, has its place, whatever is around it."""
+    with tf.device("GPU:0"):  # which TensorFlow does without where there is none
+        frozen = freeze([networks.run("openunmix")], "x")
+        mixture = np.ones((1, 20, 129, 2), np.float32)
+        frozen.run(mixture)
+        (function,) = frozen._functions
+        graph = function.get_concrete_function(mixture).graph
+    bodies = [graph.as_graph_def().node, *(f.node_def for f in graph.as_graph_def().library.function)]
+    products = [node for nodes in bodies for node in nodes if node.op in ("MatMul", "BatchMatMulV2", "Conv2D", "Einsum")]
+    assert products and {node.device for node in products} == {"/device:CPU:0"}
+
+
+@pytest.mark.slow
 def test_a_visible_gpu_does_not_change_the_graph(tmp_path, monkeypatch):
     """Keras makes CudnnRNN of an LSTM where it sees a GPU; no converter knows that."""
     from kerasep.importers.imported import Imported

@@ -83,14 +83,12 @@ WINDOWED = {"deepconvsep", "spleeter", "spleeter-softmax"}
 SIZES = ((0, 0), (100, 0), (0, 2), (100, 2))  # frames and batch, 0 for any
 FEWER = {"conv-power": SIZES[:1], "openunmix-unidirectional": SIZES[::3]}  # others of their kind have them all
 GRAPHS = [
-    pytest.param(
-        name, *size, marks=[pytest.mark.slow] if name in FEWER or (size in SIZES[1:-1] and name not in WINDOWED) else []
-    )
+    pytest.param(name, *size, marks=[pytest.mark.slow] if name in FEWER or (size in SIZES[1:] and name != "conv-norm") else [])
     for name in CASES
     for size in FEWER.get(name, SIZES)
     if not (size[0] and name in WINDOWED)
 ]
-AGAIN = ("conv-norm", "openunmix", "deepconvsep", "spleeter-softmax")
+AGAIN = ("conv-norm", pytest.param("openunmix", marks=pytest.mark.slow), "deepconvsep", "spleeter-softmax")
 
 
 def trained(case: Case, targets: tuple[str, ...] = TARGETS, seed: int = 2) -> keras.Model:

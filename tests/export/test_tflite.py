@@ -80,7 +80,7 @@ def test_equal_to_onnx(name):
         assert agreement(expected[target], stem) > 90
 
 
-QUICK = [pytest.param(name, marks=[SLOW] if name == "bands" else []) for name in FRAMES]  # openunmix has loops too
+QUICK = [pytest.param(name, marks=[SLOW] if name in ("bands", "openunmix") else []) for name in FRAMES]
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -146,7 +146,8 @@ def test_loops_have_a_length(tmp_path):
         next(export([networks.run("loop")], tmp_path / "other", ExportOptions(formats=("tflite",), batch=3)))
 
 
-@pytest.mark.parametrize("name", [pytest.param("bands", marks=SLOW), "openunmix"])
+@SLOW
+@pytest.mark.parametrize("name", ["bands", "openunmix"])
 def test_a_file_with_loops_keeps_its_memory_where_it_is(name):
     """Where memory moves in a run, LiteRT 2.3 reads from where it was: NaNs, now and then, from the second run on."""
     interpreter = Interpreter(str(lite(name).path))

@@ -112,6 +112,7 @@ def test_import_command(folder, artifact, tmp_path, capsys):
     assert sorted(files) == ["drums.pth", "vocals.pth"]
 
 
+@pytest.mark.slow
 def test_one_target_and_a_run_to_train_on(folder, hq_root, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["import", "openunmix", str(folder), "-o", str(run), "--keras", "--targets", "vocals"]) == 0

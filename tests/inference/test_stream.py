@@ -30,7 +30,7 @@ from kerasep.training.recipe import Recipe
 AHEAD = {"valid": 14, "same": 14, "causal": 0, "power": 14, "forward": 0, "bands-ahead": 3, "bands-causal": 0}
 
 
-ALIKE = {"same", "forward", "bands-causal"}  # what they have, another has
+ALIKE = {"same", "power", "forward", "bands-causal"}  # what they have, another has
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in AHEAD])
@@ -147,6 +147,7 @@ def test_a_causal_network_hears_nothing_of_what_comes(causal):
 
 
 @pytest.mark.usefixtures("excerpt")
+@pytest.mark.slow
 def test_exported_as_onnx_and_as_tflite(tmp_path):
     options = ExportOptions(formats=("onnx", "tflite"), graph="step")
     one, other = (Artifact(path) for path in export([networks.run("same")], tmp_path, options))

@@ -65,6 +65,7 @@ def jaxs(tmp_path_factory) -> dict[str, np.ndarray]:
         return {key: arrays[key] for key in arrays.files}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", CASES)
 def test_jax_gives_what_tensorflow_gives(network, jaxs):
     for key, expected in outputs(network).items():

@@ -47,6 +47,7 @@ def recipe(*settings: str) -> Recipe:
     return RECIPES["conv-norm"].override([*SMALL, *SHORT, "augment.speed=0", "epochs.bass=2", *settings])
 
 
+@pytest.mark.slow
 def test_a_run_learns_the_same_and_keeps_no_stems(hq_root, tmp_path):
     """And goes on from a checkpoint."""
     host = train(recipe(), ("bass",), [hq_root], tmp_path / "host")

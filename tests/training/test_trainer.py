@@ -231,6 +231,7 @@ def test_a_run_that_stops_early_is_resumed_under_a_schedule(hq_root, tmp_path, m
     assert losses(train(recipe, ("bass",), [hq_root], tmp_path / "run", resume=True)) == losses(expected)
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
     def full(self, path, **_):
         raise OSError(28, "No space left on device")
@@ -241,6 +242,7 @@ def test_a_full_disk_at_the_best_weights(hq_root, tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob("*weights*"))
 
 
+@pytest.mark.slow
 def test_validation_every_third_epoch(hq_root, tmp_path):
     """And after the first and the last; early stopping counts epochs all the same. A run of before goes on."""
     settings = ["options={}", "options.hidden=8", "epochs.bass=8", "validate_every=3"]
@@ -282,6 +284,7 @@ def test_recipes_that_cannot_be_built(hq_root, tmp_path, settings, match):
         train(small(*settings), ("bass",), [hq_root], tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_tensorboard(hq_root, tmp_path):
     train(small(), ("bass",), [hq_root], tmp_path / "run", tensorboard=True)
     assert list((tmp_path / "run" / "tensorboard").rglob("events.out.*"))
