@@ -12,7 +12,7 @@ from kerasep.datasets.musdb import SOURCES, SUMS, Song, songs
 from kerasep.errors import KerasepError
 from kerasep.inference.chunking import cut
 from kerasep.inference.graphs import WaveformGraph
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 SECONDS = 10  # from the middle of each song
 CALIBRATION = 8  # training songs that int8 is calibrated on

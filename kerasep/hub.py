@@ -14,7 +14,7 @@ from kerasep.files import cache
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 FOLDER = Path(__file__).parent
 DEFAULT = "bands"

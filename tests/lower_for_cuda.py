@@ -29,7 +29,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from kerasep.models import build  # noqa: E402
-from kerasep.signal.stft import Spectrogram  # noqa: E402
+from kerasep.signal.spectrogram import Spectrogram  # noqa: E402
 from kerasep.training import validation  # noqa: E402
 from kerasep.training.callbacks import Guard  # noqa: E402
 from kerasep.training.learner import Learner, Transform  # noqa: E402

@@ -28,7 +28,7 @@ from kerasep.conversion.write import counted, write
 from kerasep.importers.imported import Imported
 from kerasep.inference.artifact import Artifact
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.recipe import Augment, Recipe
 
 STEREO = Spectrogram(fft=256, hop=64)

@@ -19,7 +19,7 @@ from kerasep.download import DIGEST
 from kerasep.errors import KerasepError
 from kerasep.importers import openunmix
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 
 @pytest.fixture

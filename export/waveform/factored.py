@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from kerasep.signal.stft import Spectrogram, window
+from kerasep.signal.spectrogram import Spectrogram, window
 
 
 class Plan:

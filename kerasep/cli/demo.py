@@ -9,7 +9,8 @@ import soundfile
 from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator
 from kerasep.datasets.demo import RATE, render
 from kerasep.files import replacing
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import stft
 
 
 def add_parser(commands: Commands) -> None:

@@ -23,7 +23,7 @@ from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Masking
 from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.models.lstm import keras_lstms
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 from kerasep.training.recipe import WEIGHTS, Recipe
 from kerasep.training.runs import load_run

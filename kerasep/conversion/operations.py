@@ -4,7 +4,7 @@ from math import prod
 
 import onnx
 
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 FRAMES = 100  # that graphs of any length are counted for
 

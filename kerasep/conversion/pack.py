@@ -15,7 +15,7 @@ from kerasep.datasets import demo
 from kerasep.errors import UsageError
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 
 def pack(

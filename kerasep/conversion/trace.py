@@ -16,7 +16,7 @@ from kerasep.conversion.merge import merged
 from kerasep.conversion.resize import BATCHES, FRAMES, resizable
 from kerasep.conversion.simplify import simplified
 from kerasep.inference.graphs import INPUT
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 OPSET = 17  # the newest that ONNX Runtime 1.13 to today, its web build and TensorRT 8.6 all read
 

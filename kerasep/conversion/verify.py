@@ -14,7 +14,8 @@ from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import SpectrogramGraph, StepGraph
 from kerasep.signal.levels import relative_error
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import stft
 
 TOLERANCE = 1e-5  # of max|a - b| / max|b| between a float32 file and Keras
 # All that a float32 ONNX file may need of a runtime; docs/export.md lists them.

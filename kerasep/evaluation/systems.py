@@ -20,7 +20,8 @@ from kerasep.inference.providers import CPU
 from kerasep.inference.separator import Separator
 from kerasep.signal.audio import read
 from kerasep.signal.masks import binary_gains, magnitude_gains, ratio_gains
-from kerasep.signal.stft import Spectrogram, istft, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
 
 

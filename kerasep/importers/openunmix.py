@@ -19,7 +19,7 @@ from kerasep.importers.imported import Imported, check_finite
 from kerasep.inference.artifact import sha256
 from kerasep.models import build
 from kerasep.models.openunmix import seen_bins
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.recipe import RECIPES
 
 FILE = re.compile(r"([A-Za-z]\w*?)(?:[-_]([0-9a-f]{8}))?\.pth")  # target, and the first digits of the file's sha256

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from kerasep.inference.graphs import Segments, SpectrogramGraph
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[np.ndarray], Arrays]  # from a batch of magnitudes to each target's

@@ -6,7 +6,7 @@ from kerasep.inference.chunking import segments_of
 from kerasep.inference.graphs import Blocks, Graph, Kind, SpectrogramGraph, StepGraph, WaveformGraph, Windows
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Masking
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
 
 FORMAT = 1

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from kerasep.inference.checks import whole_numbers
 from kerasep.inference.masking import Masking
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 INPUT = "mixture"
 PRESENT = "present"  # of a step graph that looks ahead: 1 for a frame of the song, 0 for one after its end

@@ -11,7 +11,7 @@ from kerasep.errors import UsageError
 from kerasep.inference.checks import whole_numbers
 from kerasep.inference.graphs import GRAPHS, Blocks, Graph, Segments, Shapes, Windows
 from kerasep.inference.masking import Masking
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 FORMAT = 2
 PARTS = {"spectrogram": Spectrogram, "blocks": Blocks, "masking": Masking, "windows": Windows, "segments": Segments}

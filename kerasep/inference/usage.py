@@ -8,7 +8,7 @@ from typing import Any
 from kerasep.inference.graphs import INPUT, NEXT, PRESENT, SpectrogramGraph, StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Unclaimed
-from kerasep.signal.stft import WINDOWS
+from kerasep.signal.spectrogram import WINDOWS
 
 Values = dict[str, Any]
 

@@ -8,7 +8,7 @@ from keras import ops
 
 from kerasep.models import bands, conv, deepconvsep, openunmix, spleeter
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 
 class Network(NamedTuple):

@@ -32,7 +32,7 @@ from kerasep.models.band_layers import (
 from kerasep.models.layers import check_shares
 from kerasep.models.lstm import SharedLSTM
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 LAYOUT: Layout = ((8, 1), (8, 2), (4, 4), (4, 8), (2, 28))
 AHEAD = 8

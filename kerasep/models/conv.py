@@ -22,7 +22,7 @@ from keras import layers, ops
 
 from kerasep.models.layers import HorizontalConvTranspose, Standardise, VerticalConv, VerticalConvTranspose, dense
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 TAPS = 15
 EPSILON = 1e-5

@@ -21,7 +21,7 @@ from keras import layers, ops
 
 from kerasep.models.layers import Bias, Shares, TiedHorizontalConv, TiedVerticalConv, check_shares
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 TAPS = 15
 STRIDE = 5  # frames from window to window (table 5-2: a time context of 30 frames with an overlap of 25)

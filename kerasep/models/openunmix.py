@@ -23,7 +23,7 @@ from keras import layers, ops
 from kerasep.models.layers import Rescale, Standardise, dense
 from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 BANDWIDTH = 16000  # Hz
 EPSILON, MOMENTUM = 1e-5, 0.9  # PyTorch's batch normalisation; its momentum of 0.1 is Keras' 0.9

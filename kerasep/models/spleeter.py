@@ -23,7 +23,7 @@ from keras import layers, ops
 
 from kerasep.models.layers import check_shares
 from kerasep.models.receptive_field import ReceptiveField
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 FILTERS = (16, 32, 64, 128, 256, 512)
 EPSILON, MOMENTUM = 1e-3, 0.99  # Keras' own, which these networks were trained with

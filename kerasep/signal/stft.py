@@ -3,96 +3,20 @@
 Waveforms are float32 of shape (samples, channels); spectra are complex64 of shape (frames, bins, channels).
 By default frame t is centred on sample t * hop: the signal is extended by fft / 2 samples at both ends, reflected about its
 first and last sample, so n samples give 1 + n // hop frames. This is the convention of librosa, torch.stft
-and Open-Unmix (F. Stöter et al., JOSS 2019). Other networks were trained on other extensions (`PADDINGS`).
+and Open-Unmix (F. Stöter et al., JOSS 2019). Other networks were trained on other extensions (`spectrogram.PADDINGS`).
 
 The inverse is the least-squares one (D. Griffin and J. Lim, IEEE Trans. ASSP 1984, eq. 6): windowed overlap-add divided by
 the sum of squared windows.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.fft
 
-# Generalised cosine windows, w(n) = sum_k (-1)^k a_k cos(2 pi k n / N), periodic as an STFT wants them.
-# Blackman-Harris: F. Harris, Proc. IEEE 1978, table 1, 4-term.
-WINDOWS = {"hann": (0.5, 0.5), "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168)}
-
-# What a signal is extended by at either end: zeros or its reflection, and how many windows of it. "window" is that of Spleeter
-# (R. Hennequin et al., JOSS 2020), whose weights lose up to 0.8 dB on a short clip when they are fed in another way.
-PADDINGS = {"reflect": 0.5, "zeros": 0.5, "window": 1.0}
+from kerasep.signal.spectrogram import Spectrogram, window
 
 CHUNK = 16  # frames transformed at a time, so that they stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class Spectrogram:
-    """How a network sees sound. It travels from recipe to checkpoint to manifest to separator, so nothing guesses it.
-
-    Attributes:
-        rate: sample rate in Hz.
-        channels: audio channels the network takes (1 or 2).
-        fft: samples in a window.
-        hop: samples from one frame to the next; it divides `fft` at least twice.
-        window: "hann" or "blackmanharris".
-        padding: "reflect" or "zeros", half a window at either end; or "window", a whole one of zeros.
-
-    Raises:
-        ValueError: a value is out of range.
-    """
-
-    rate: int = 44100
-    channels: int = 2
-    fft: int = 4096
-    hop: int = 1024
-    window: str = "hann"
-    padding: str = "reflect"
-
-    def __post_init__(self) -> None:
-        for name in ("rate", "channels", "fft", "hop"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"spectrogram {name} must be a positive integer, not {value!r}")
-        if self.channels > 2:
-            raise ValueError(f"spectrogram channels must be 1 or 2, not {self.channels}")
-        if self.fft % 2 or self.fft % self.hop or self.fft < 2 * self.hop:
-            raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least twice")
-        if self.window not in WINDOWS:
-            raise ValueError(f"unknown window {self.window!r}: choose from {', '.join(WINDOWS)}")
-        if self.padding not in PADDINGS:
-            raise ValueError(f"unknown padding {self.padding!r}: choose from {', '.join(PADDINGS)}")
-
-    @property
-    def bins(self) -> int:
-        """Frequencies from 0 Hz to half the rate, both included."""
-        return self.fft // 2 + 1
-
-    @property
-    def start(self) -> int:
-        """Samples before a signal's first."""
-        return int(PADDINGS[self.padding] * self.fft)
-
-    @property
-    def end(self) -> int:
-        """Samples after a signal's last.
-
-        Spleeter has no window of zeros alone at the end, hence the one less. Where windows overlap by half alone it is a hop
-        more: the last samples would else be seen through the end of one window, and dividing by that is ill-conditioned.
-        """
-        return self.start - (self.padding == "window") + (self.hop if self.fft < 4 * self.hop else 0)
-
-    def frames(self, samples: int) -> int:
-        """Frames of a signal of so many samples."""
-        return 1 + (samples + self.start + self.end - self.fft) // self.hop
-
-
-def window(name: str, length: int) -> np.ndarray:
-    """A periodic window of `length` samples, float32."""
-    phase = 2 * np.pi * np.arange(length) / length
-    terms = [(-1) ** k * a * np.cos(k * phase) for k, a in enumerate(WINDOWS[name])]
-    values: np.ndarray = np.sum(terms, axis=0).astype(np.float32)
-    return values
 
 
 def stft(samples: np.ndarray, spectrogram: Spectrogram, centred: bool = True) -> np.ndarray:

@@ -8,7 +8,7 @@ from keras import ops
 
 from kerasep.datasets.musdb import SOURCES
 from kerasep.models.lstm import on_gpu
-from kerasep.signal.stft import Spectrogram, window
+from kerasep.signal.spectrogram import Spectrogram, window
 from kerasep.training.losses import StemsLoss
 from kerasep.training.speed import played
 from kerasep.training.stems import Stems

@@ -12,7 +12,7 @@ from typing import Any
 
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError, UsageError
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.choices import Loss, Optimizer, Precision, Schedule
 
 RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder

@@ -115,7 +115,7 @@ def test_unwritable(runs, tmp_path):
 def test_the_thesis_network_needs_its_fifteen_frames(tmp_path):
     """`valid` padding in a graph: 15 frames in, 15 out, and context at both ends of a longer stretch."""
     from kerasep.models import build
-    from kerasep.signal.stft import Spectrogram
+    from kerasep.signal.spectrogram import Spectrogram
 
     keras.utils.set_random_seed(0)
     spectrogram = Spectrogram(fft=256, hop=64)
@@ -151,7 +151,7 @@ def test_a_visible_gpu_does_not_change_the_graph(tmp_path, monkeypatch):
     """Keras makes CudnnRNN of an LSTM where it sees a GPU; no converter knows that."""
     from kerasep.importers.imported import Imported
     from kerasep.models import build
-    from kerasep.signal.stft import Spectrogram
+    from kerasep.signal.spectrogram import Spectrogram
     from kerasep.training.recipe import Recipe
 
     # Private: where Keras looks for a GPU. Without it the patch below raises.

@@ -6,7 +6,7 @@ from onnx import TensorProto, helper
 from kerasep.conversion.operations import count, per_second
 from kerasep.conversion.trace import to_onnx
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 
 def test_conv_and_its_seconds():

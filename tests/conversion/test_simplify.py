@@ -19,7 +19,7 @@ from kerasep.conversion.simplify import simplified
 from kerasep.conversion.trace import to_onnx
 from kerasep.errors import KerasepError
 from kerasep.models import build, folded, receptive_field_of, stepped
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 STEREO = Spectrogram(fft=256, hop=64)
 MONO = Spectrogram(channels=1, fft=256, hop=128, window="blackmanharris", padding="zeros")
@@ -82,8 +82,9 @@ CASES = {
 WINDOWED = {"deepconvsep", "spleeter", "spleeter-softmax"}
 SIZES = ((0, 0), (100, 0), (0, 2), (100, 2))  # frames and batch, 0 for any
 FEWER = {"conv-power": SIZES[:1], "openunmix-unidirectional": SIZES[::3]}  # others of their kind have them all
+SLOW = {*FEWER, "openunmix"}
 GRAPHS = [
-    pytest.param(name, *size, marks=[pytest.mark.slow] if name in FEWER or (size in SIZES[1:] and name != "conv-norm") else [])
+    pytest.param(name, *size, marks=[pytest.mark.slow] if name in SLOW or (size in SIZES[1:] and name != "conv-norm") else [])
     for name in CASES
     for size in FEWER.get(name, SIZES)
     if not (size[0] and name in WINDOWED)

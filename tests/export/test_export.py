@@ -38,7 +38,8 @@ from kerasep.inference.open import open_separator
 from kerasep.inference.runtime import KEY
 from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
-from kerasep.signal.stft import Spectrogram, istft, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import istft, stft
 from kerasep.training.recipe import Augment, Recipe
 from kerasep.training.runs import load_run
 

@@ -50,7 +50,7 @@ def model_config(text: str) -> dict[str, Any]:
     [
         ("conv", "spectrogram", 0, 32, [-1, 129, 2], [None, 129, 2]),
         ("deepconvsep", "spectrogram", 0, 32, [30, 129, 1], [30, 129, 1]),
-        ("conv", "spectrogram", 4, 0, [4, -1, 129, 2], [4, None, 129, 2]),
+        pytest.param("conv", "spectrogram", 4, 0, [4, -1, 129, 2], [4, None, 129, 2], marks=pytest.mark.slow),
         ("conv", "waveform", 0, 0, [1, 2, -1], [1, 2, None]),
     ],
 )

@@ -32,7 +32,8 @@ from kerasep.inference.open import open_separator
 from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram, istft, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
 from kerasep.training.recipe import Recipe
 
@@ -43,7 +44,6 @@ QUICK = {
     ("conv", "onnx", 0, 1),
     ("conv", "tflite", 90, 2),
     ("deepconvsep", "onnx", 90, 2),
-    ("spleeter", "tflite", 60, 1),
 }
 TARGETS = networks.PAIR
 
@@ -132,7 +132,7 @@ def test_the_filter_is_the_one_in_numpy(song, channels, kind):
     ("name", "form"),
     [
         pytest.param("openunmix-filter", "onnx", marks=pytest.mark.slow),
-        ("unet-filter", "tflite"),
+        pytest.param("unet-filter", "tflite", marks=pytest.mark.slow),
         pytest.param("openunmix-filter", "tflite", marks=pytest.mark.slow),
     ],
 )

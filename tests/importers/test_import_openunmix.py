@@ -14,7 +14,7 @@ from kerasep.cli import main
 from kerasep.importers import openunmix
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 SETTINGS = json.loads(str(golden("openunmix_separator")["config"]))
 

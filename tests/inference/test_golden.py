@@ -11,7 +11,7 @@ from golden_files import golden
 from kerasep.importers import openunmix, spleeter
 from kerasep.inference.chunking import crossfade, cut
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.losses import DeepConvSepError
 
 

@@ -23,7 +23,7 @@ from kerasep.inference import providers, runtime
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.placement import placement
 from kerasep.signal.levels import agreement_db
-from kerasep.signal.stft import Spectrogram, window
+from kerasep.signal.spectrogram import Spectrogram, window
 
 CONV = BUNDLED["conv"]
 

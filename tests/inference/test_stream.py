@@ -24,7 +24,8 @@ from kerasep.inference.open import open_separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.inference.usage import usage
 from kerasep.models import build, receptive_field_of
-from kerasep.signal.stft import Analysis, Spectrogram, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import Analysis, stft
 from kerasep.training.recipe import Recipe
 
 AHEAD = {"valid": 14, "same": 14, "causal": 0, "power": 14, "forward": 0, "bands-ahead": 3, "bands-causal": 0}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kerasep.models import NETWORKS, build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 MONO = {"channels": 1, "fft": 256, "hop": 128, "window": "blackmanharris", "padding": "zeros"}
 FOUR = ("vocals", "drums", "bass", "other")

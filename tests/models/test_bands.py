@@ -13,7 +13,7 @@ from kerasep.models.band_layers import GROUP, BandMerge, BandSplit, GroupedDense
 from kerasep.models.bands import LAYOUT
 from kerasep.models.lstm import SharedLSTM
 from kerasep.models.weights import RENAMED, load_weights
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.runs import load_run
 
 SMALL = Spectrogram(fft=256, hop=64)

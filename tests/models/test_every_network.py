@@ -7,7 +7,7 @@ import tensorflow as tf
 from test_backends import CASES
 
 from kerasep.models import build
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 VARIANTS = CASES | {
     "openunmix, one way": (CASES["openunmix"][0], {"hidden": 8, "bidirectional": False}, ("vocals",), 20),

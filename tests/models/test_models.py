@@ -11,7 +11,7 @@ from kerasep.models.conv import TAPS, conv
 from kerasep.models.layers import HorizontalConvTranspose, Rescale, Standardise, VerticalConv, VerticalConvTranspose
 from kerasep.models.lstm import BidirectionalLSTM
 from kerasep.models.openunmix import openunmix
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 BINS, CHANNELS, FRAMES = 129, 2, 23
 SMALL = Spectrogram(fft=256, hop=64)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import disturb
 
 from kerasep.models import build, receptive_field_of, stepped
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 
 SMALL = Spectrogram(fft=256, hop=64)
 CONV = {"vertical": 6, "horizontal": 5, "hidden": 8}

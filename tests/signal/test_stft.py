@@ -6,7 +6,8 @@ import scipy.signal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasep.signal.stft import PADDINGS, WINDOWS, Spectrogram, Synthesis, istft, stft, stft_blocks, window
+from kerasep.signal.spectrogram import PADDINGS, WINDOWS, Spectrogram, window
+from kerasep.signal.stft import Synthesis, istft, stft, stft_blocks
 
 spectrograms = st.builds(
     lambda fft, overlap, name, channels, padding: Spectrogram(44100, channels, fft, fft // overlap, name, padding),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kerasep.errors import KerasepError, UsageError
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.recipe import RECIPES, Recipe
 
 

@@ -9,7 +9,7 @@ from conftest import SHORT, SMALL
 
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.errors import KerasepError
-from kerasep.signal.stft import Spectrogram
+from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training import checkpoint
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Transform

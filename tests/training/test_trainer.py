@@ -150,11 +150,11 @@ def test_a_validation_that_fails_leaves_the_weights_as_they_were(hq_root, tmp_pa
     validate = callbacks.Validate(learner, found["validation"], recipe, record, tmp_path)
     validate.set_model(learner)
 
-    def failing(mixture):
+    def failing(song, frames):
         assert not same()
         raise OSError("the song is gone")
 
-    validate.forward = failing
+    validate.measure.errors = failing
     with pytest.raises(OSError, match="the song is gone"):
         validate.on_epoch_end(0)
     assert same()

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from kerasep.datasets.musdb import SOURCES, songs
 from kerasep.errors import KerasepError
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import stft
 from kerasep.training.data import Mixer, whole_song
 from kerasep.training.learner import Transform
 from kerasep.training.recipe import RECIPES, Recipe

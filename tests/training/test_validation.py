@@ -7,7 +7,8 @@ import pytest
 from conftest import SMALL, disturb
 
 from kerasep.datasets.musdb import SOURCES, songs
-from kerasep.signal.stft import Spectrogram, stft
+from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.stft import stft
 from kerasep.training import engine
 from kerasep.training.recipe import RECIPES, Recipe
 from kerasep.training.runs import load_run
@@ -47,7 +48,12 @@ def test_validation_snr_of_a_phase_sensitive_recipe(hq_root):
     ("name", "settings", "tolerance"),
     [
         ("conv-norm", SMALL, 1e-4),
-        ("bands", ["spectrogram.fft=256", "spectrogram.hop=64", "options.layout=[[1,1],[1,2],[1,4]]", "options.size=12"], 1e-4),
+        pytest.param(
+            "bands",
+            ["spectrogram.fft=256", "spectrogram.hop=64", "options.layout=[[1,1],[1,2],[1,4]]", "options.size=12"],
+            1e-4,
+            marks=pytest.mark.slow,
+        ),
         ("deepconvsep", ["spectrogram.fft=256", "spectrogram.hop=128", 'options={"filters": 5, "hidden": 7}'], 1e-5),
     ],
 )
