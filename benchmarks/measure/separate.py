@@ -20,6 +20,7 @@ from benchmarks.measure.music import music
 from kerasep.datasets import demo
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
+from kerasep.inference.providers import CPU
 from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.stft import istft, stft
@@ -29,19 +30,20 @@ SECONDS = 30  # of music for the parts
 REPETITIONS = 15
 
 
-def measure(model: str, minutes: Sequence[float]) -> dict[str, Any]:
-    """Every sample of the parts, and whole processes for files of these lengths in minutes."""
+def measure(model: str, minutes: Sequence[float], provider: str = CPU) -> dict[str, Any]:
+    """Every sample of the parts, and whole processes for files of these lengths in minutes, on a provider of ONNX Runtime."""
     return {
         **describe("numpy", "scipy", "onnxruntime"),
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},
-        "parts": _parts(model),
-        "files": [_file(model, length) for length in minutes],
+        "provider": provider,
+        "parts": _parts(model, provider),
+        "files": [_file(model, length, provider) for length in minutes],
     }
 
 
-def _parts(model: str) -> dict[str, Any]:
+def _parts(model: str, provider: str) -> dict[str, Any]:
     """Each part on its own and the whole, interleaved so that a slow moment of the machine hits all alike."""
-    separator = SpectrogramSeparator(load(model), wiener=0)
+    separator = SpectrogramSeparator(load(model, provider=provider), wiener=0)
     audio = music(SECONDS)
     spectrogram = separator.graph.spectrogram
     spectrum = stft(audio, spectrogram)
@@ -73,7 +75,7 @@ def _parts(model: str) -> dict[str, Any]:
     return {"unit": "seconds per second of audio", "seconds": SECONDS, "samples": samples, "products": products}
 
 
-def _file(model: str, minutes: float) -> dict[str, Any]:
+def _file(model: str, minutes: float, provider: str) -> dict[str, Any]:
     """`kerasep separate` on a file: a whole process until the stems are written, then a second run in the same process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "song.wav"
@@ -83,6 +85,7 @@ def _file(model: str, minutes: float) -> dict[str, Any]:
             for written in range(0, samples, len(block)):
                 file.write(block[: samples - written])
         command = [sys.executable, "-c", CHILD, "separate", str(path), "-o", folder, "--model", model, "--overwrite"]
+        command += ["--provider", provider]
         start = time.time()
         done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     result = json.loads(done.stdout.splitlines()[-1])
