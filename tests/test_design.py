@@ -1,6 +1,7 @@
 """Imports go one way (docs/design.md): each room may use the rooms below it and no others."""
 
 import ast
+import configparser
 import os
 import subprocess
 import sys
@@ -112,6 +113,18 @@ def test_no_import_changes_the_process():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*filter(None, [os.environ.get("PYTHONPATH")]), ROOT)))}
     done = subprocess.run([sys.executable, "-c", LOOK, *names], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_extras_bring_one_runtime_or_none():
+    """Two of ONNX Runtime's packages overwrite each other's files; GPUs need their libraries, and a way to load them."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = {name: text.split("\n") for name, text in setup["options.extras_require"].items()}
+    runtimes = {name: [need for need in needs if need.startswith("onnxruntime")] for name, needs in extras.items()}
+    assert {name for name, found in runtimes.items() if found} == {"cpu", "gpu", "openvino", "dev"}
+    assert all(len(found) < 2 for found in runtimes.values())
+    assert runtimes["gpu"] == ["onnxruntime-gpu[cuda,cudnn]>=1.21"]
+    assert "tensorflow[and-cuda]>=2.20" in extras["train-cuda"] and "jax[cuda13]>=0.8" in extras["train-jax"]
 
 
 @pytest.mark.parametrize("folder", ["kerasep", "export"])

@@ -7,12 +7,13 @@ import re
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from benchmarks import __main__ as benchmarks
-from benchmarks.measure import calibration, latency, separate
+from benchmarks.measure import calibration, latency, separate, training
 from benchmarks.measure.workers import Worker
 from benchmarks.pages import quality_tables
 from benchmarks.pages.committed import result
@@ -30,6 +31,36 @@ def test_calibration_is_a_line(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmarks", "calibrate"])
     assert benchmarks.main() == 0
     assert re.fullmatch(r"\d+ GFLOP/s: a float32 product of 256 x 256 matrices in \d+ ms\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("threads", [1, 3, 5])
+def test_any_number_of_cores(threads, monkeypatch):
+    """Also one that does not divide the memory that is copied."""
+    monkeypatch.setattr(calibration, "SIZE", 16)
+    monkeypatch.setattr(calibration, "BYTES", 1000)
+    assert min(calibration.rates(threads)().values()) > 0
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("cpu", "cpu"), ("NVIDIA H100", "cuda")])
+def test_both_sides_train_on_the_same_device(ours, theirs, monkeypatch):
+    started = []
+
+    class Started(Worker):
+        def __init__(self, command: list[str]) -> None:
+            started.append(command)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def answer(self):
+            return {"device": ours}
+
+        def ask(self, line):
+            return [0.5]
+
+    monkeypatch.setattr(training, "Worker", Started)
+    result = training._peer(ROOT, Path(sys.executable))
+    assert result["device"] == theirs == started[1][2] and result["ratio"] == 1
 
 
 @pytest.mark.serial
