@@ -66,16 +66,14 @@ class Opened(NamedTuple):
     """A network ready to run.
 
     Attributes:
-        run: from inputs to outputs by name; to nothing where outputs stay on the device.
+        run: from inputs to outputs by name.
         manifest: describes the inputs.
-        seconds: what loading took.
-        outputs: fetches those of the last call where they stayed on the device.
+        artifact: the file on its provider; None for a run folder.
     """
 
     run: Run
     manifest: Manifest
-    seconds: float
-    outputs: Callable[[], Arrays] | None = None
+    artifact: Artifact | None = None
 
 
 def provider_name(way: str) -> str:
@@ -88,16 +86,12 @@ def provider_name(way: str) -> str:
     return way.partition(":")[0]
 
 
-def open_network(path: Path, provider: str, memory: str, threads: int) -> Opened:
+def open_network(path: Path, provider: str, threads: int) -> Opened:
     """Open a file on ONNX Runtime or LiteRT, or a run folder in Keras."""
-    start = time.perf_counter()
     if provider == KERAS:
         return _keras(path, threads)
     artifact = Artifact(path, threads, CPU if provider == XNNPACK else provider)
-    seconds = time.perf_counter() - start
-    if memory:
-        return _resident(artifact, memory, seconds)
-    return Opened(artifact.runtime.run, artifact.manifest, seconds)
+    return Opened(artifact.runtime.run, artifact.manifest, artifact)
 
 
 def _keras(run: Path, threads: int) -> Opened:
@@ -106,48 +100,41 @@ def _keras(run: Path, threads: int) -> Opened:
     from kerasep.conversion.freeze import freeze
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
-    start = time.perf_counter()
     frozen = freeze([run], run.name)
-    return Opened(lambda feeds: frozen.run(feeds[INPUT]), frozen.manifest, time.perf_counter() - start)
+    return Opened(lambda feeds: frozen.run(feeds[INPUT]), frozen.manifest)
 
 
-def _resident(artifact: Artifact, memory: str, seconds: float) -> Opened:
-    """Inputs and outputs stay on the device: a call is the graph alone, until the device has finished."""
-    import onnxruntime
+class Resident:
+    """Calls whose inputs and outputs stay on a device, at fixed places, as CUDA graphs need them.
 
-    if not isinstance(artifact.runtime, OnnxRuntime):
-        raise KerasepError(f"{artifact.path}: tensors stay on a device with ONNX Runtime alone")
-    session = artifact.runtime.session
-    binding = session.io_binding()
-    bound: set[str] = set()
+    Args:
+        artifact: the file, on a provider of that device.
+        memory: the device, by ONNX Runtime's name.
+        feeds: the inputs of all calls.
+        like: arrays of the outputs' shapes.
+    """
 
-    def run(feeds: Arrays) -> None:
-        if not bound:
-            bound.update(feeds)
-            for name, array in feeds.items():
-                binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0))
-            for output in session.get_outputs():
-                binding.bind_output(output.name, memory, 0)
-        session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
+    def __init__(self, artifact: Artifact, memory: str, feeds: Arrays, like: Arrays) -> None:
+        import onnxruntime
 
-    def outputs() -> Arrays:
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, binding.copy_outputs_to_cpu(), strict=True))
+        if not isinstance(artifact.runtime, OnnxRuntime):
+            raise KerasepError(f"{artifact.path}: tensors stay on a device with ONNX Runtime alone")
+        self.session, self.names = artifact.runtime.session, list(like)
+        self.binding = self.session.io_binding()
+        for name, array in feeds.items():
+            self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0))
+        for name, array in like.items():
+            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, memory, 0)
+            self.binding.bind_ortvalue_output(name, value)
 
-    return Opened(run, artifact.manifest, seconds, outputs)
+    def run(self, _: Arrays) -> None:
+        """The graph alone, until the device has finished."""
+        self.session.run_with_iobinding(self.binding)
+        self.binding.synchronize_outputs()
 
-
-def _checked(path: Path, provider: str, threads: int, feeds: Arrays, outputs: Arrays) -> dict[str, Any]:
-    """How far another provider than the CPU agrees with it, over the worst output; and how many nodes each provider runs."""
-    if provider in (CPU, XNNPACK, KERAS):
-        return {"agreement_db": None, "nodes": {}}
-    expected = Artifact(path, threads).runtime.run(feeds)
-    nodes = placement(Artifact(path), provider)
-    return {
-        "agreement_db": min(agreement_db([(outputs[name], expected[name])]) for name in expected),
-        "nodes": {name: sum(operators.values()) for name, operators in nodes.items()},
-    }
+    def outputs(self) -> Arrays:
+        """Those of the last call."""
+        return dict(zip(self.names, self.binding.copy_outputs_to_cpu(), strict=True))
 
 
 def main() -> None:
@@ -159,33 +146,47 @@ def main() -> None:
         return
     path, provider, memory, threads = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     batch, length = int(sys.argv[5]), float(sys.argv[6])
-    network: Opened
+    run: Run
     feeds: Arrays = {}
 
     def call() -> float:
         start = time.perf_counter()
-        network.run(feeds)
+        run(feeds)
         return time.perf_counter() - start
 
     for line in sys.stdin:
         if line.strip() == "load":
-            network = open_network(path, provider, memory, threads)
-            feeds = inputs(network.manifest, batch, length)
             start = time.perf_counter()
-            outputs = network.run(feeds) or (network.outputs() if network.outputs else {})
+            network = open_network(path, provider, threads)
+            seconds = time.perf_counter() - start
+            run, feeds = network.run, inputs(network.manifest, batch, length)
+            expected = {} if provider in (CPU, XNNPACK, KERAS) else Artifact(path, threads).runtime.run(feeds)
+            resident = Resident(network.artifact, memory, feeds, expected) if memory and network.artifact else None
+            run = resident.run if resident else run
+            start = time.perf_counter()
+            answered = run(feeds)
             first = time.perf_counter() - start
+            outputs: Arrays = resident.outputs() if resident else answered
             answer: Any = {
-                "load_seconds": network.seconds,
+                "load_seconds": seconds,
                 "first_seconds": first,
                 "audio_seconds": seconds_of_audio(network.manifest, feeds[INPUT].shape),
                 "bytes_moved": sum(array.nbytes for array in (*feeds.values(), *outputs.values())),
-                **_checked(path, provider, threads, feeds, outputs),
+                # Of the worst output, with ONNX Runtime on the CPU.
+                "agreement_db": min((agreement_db([(outputs[n], expected[n])]) for n in expected), default=None),
+                "nodes": _nodes(path, provider) if expected and not memory else {},
             }
         elif line.strip() == "calls":
             answer = many(call)
         else:
             answer = call()
         print(json.dumps(answer), file=answers, flush=True)
+
+
+def _nodes(path: Path, provider: str) -> dict[str, int]:
+    """How many nodes each of ONNX Runtime's providers runs, with the provider's own options left out."""
+    nodes = placement(Artifact(path), provider_name(provider))
+    return {name: sum(operators.values()) for name, operators in nodes.items()}
 
 
 def many(call: Callable[[], float]) -> list[float]:

@@ -47,8 +47,10 @@ def _processor() -> str:
 
 def gpu_megabytes() -> float | None:
     """Memory in use on NVIDIA GPUs, of all processes, in megabytes of 10^6 bytes; None where there is none."""
-    used = _nvidia("memory.used", ",nounits")
-    return None if used is None else sum(float(line) for line in used.splitlines()) * 2**20 / 1e6
+    try:
+        return sum(float(line) for line in (_nvidia("memory.used", ",nounits") or "nothing").splitlines()) * 2**20 / 1e6
+    except ValueError:  # no GPU, or one that does not say
+        return None
 
 
 def _nvidia(query: str, style: str = "") -> str | None:
