@@ -164,7 +164,7 @@ def main() -> None:
             resident = Resident(network.artifact, memory, feeds, expected) if memory and network.artifact else None
             run = resident.run if resident else run
             start = time.perf_counter()
-            answered = run(feeds)
+            answered: Any = run(feeds)  # nothing, where it stays on the device
             first = time.perf_counter() - start
             outputs: Arrays = resident.outputs() if resident else answered
             answer: Any = {
