@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from kerasep.errors import UsageError
 from kerasep.files import check_writable, write_json
 from kerasep.hub import DEFAULT
 from kerasep.inference.providers import CPU
@@ -32,14 +33,14 @@ def separate(given: Namespace) -> None:
     from benchmarks.measure import separate
 
     minutes = [7 / 60, 1] if given.quick else [7 / 60, 4, 60]
-    _add(given.output, "separate", lambda: separate.measure(given.model, minutes, given.provider or CPU))
+    _add(given.output, "separate", lambda: separate.measure(given.model, minutes, _one(given.provider)))
 
 
 def peers(given: Namespace) -> None:
     from benchmarks.peers import comparison
     from benchmarks.peers.peers import PEERS
 
-    _add(given.output, "peers", lambda: comparison.measure(given.names or list(PEERS), given.quick, given.provider or CPU))
+    _add(given.output, "peers", lambda: comparison.measure(given.names or list(PEERS), given.quick, _one(given.provider)))
 
 
 def training(given: Namespace) -> None:
@@ -52,6 +53,13 @@ def scoring(given: Namespace) -> None:
     from benchmarks.measure import scoring
 
     _add(given.output, "scoring", lambda: scoring.measure([0.25] if given.quick else [0.5, 1, 2], 0.25 if given.quick else 4))
+
+
+def _one(provider: str | None) -> str:
+    """The provider that is asked for, or the CPU."""
+    if provider == "auto":
+        raise UsageError("--provider auto: name one, so that what was measured is known")
+    return provider or CPU
 
 
 def all_(given: Namespace) -> None:

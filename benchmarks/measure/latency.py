@@ -3,7 +3,8 @@
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.measure.calibration import BYTES, SIZE
 from benchmarks.measure.latency_worker import KERAS, XNNPACK, provider_name
-from benchmarks.measure.machine import describe, gpu_megabytes
+from benchmarks.measure.machine import describe, gpu_megabytes, tf32
 from benchmarks.measure.workers import Worker
 from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
@@ -180,7 +181,7 @@ def _in_turns(found: list[Case], result: dict[str, Any]) -> tuple[list[dict[str,
         rows: list[tuple[Case, Worker, dict[str, Any], list[float]]] = []
         for case in found:
             worker = stack.enter_context(_worker([str(value) for value in case], case.threads))
-            if loaded := _loaded(worker, case, result):
+            if loaded := _asked(worker, "load", case, result):
                 rows.append((case, worker, loaded, []))
         speeds: dict[int, dict[str, list[float]]] = {number: {"product": [], "copy": []} for number in threads}
         for turn in tqdm(range(result["rounds"] if found else 0), unit="round", leave=False, disable=None):
@@ -200,19 +201,22 @@ def _in_turns(found: list[Case], result: dict[str, Any]) -> tuple[list[dict[str,
 def _alone(case: Case, result: dict[str, Any]) -> list[dict[str, Any]]:
     """A case on a device that it has to itself: its row, or none."""
     before = gpu_megabytes()
-    with _worker([str(value) for value in case], case.threads) as worker:
-        if not (loaded := _loaded(worker, case, result)):
-            return []
-        row = _row(case, loaded, worker.ask("calls"), worker)
-        after = gpu_megabytes()
+    with tempfile.TemporaryDirectory(prefix="kerasep-") as cache:
+        # Engines of TensorRT are made for the sizes they are asked for: each case has its own.
+        environment = {"XDG_CACHE_HOME": cache} if provider_name(case.provider) == "tensorrt" else {}
+        with _worker([str(value) for value in case], case.threads, environment) as worker:
+            if not (loaded := _asked(worker, "load", case, result)) or not (samples := _asked(worker, "calls", case, result)):
+                return []
+            row = _row(case, loaded, samples, worker)
+            after = gpu_megabytes()
     used = None if before is None or after is None else after - before
     return [row | {"in_turns": False, "gpu_megabytes": used}]
 
 
-def _loaded(worker: Worker, case: Case, result: dict[str, Any]) -> dict[str, Any] | None:
-    """What loading and the first call took; None, and a line under `missing`, where the case does not run."""
+def _asked(worker: Worker, what: str, case: Case, result: dict[str, Any]) -> Any:
+    """A worker's answer; None, and a line under `missing`, where the case does not run."""
     try:
-        return worker.ask("load")
+        return worker.ask(what)
     except KerasepError as error:
         line = f"{case.provider}: does not run {case.file.name}: {str(error).rpartition('Error: ')[2]}"
         result["missing"] += [line] if line not in result["missing"] else []
@@ -229,11 +233,10 @@ def _row(case: Case, loaded: dict[str, Any], samples: list[float], worker: Worke
     }
 
 
-def _worker(arguments: list[str], threads: int) -> Worker:
-    environment = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    if not any("tf32=1" in argument for argument in arguments):
-        environment["NVIDIA_TF32_OVERRIDE"] = "0"  # TensorRT has no option for it
-    return Worker([sys.executable, "-m", "benchmarks.measure.latency_worker", *arguments], environment)
+def _worker(arguments: list[str], threads: int, environment: Mapping[str, str] = {}) -> Worker:
+    own = {name: str(threads) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = [sys.executable, "-m", "benchmarks.measure.latency_worker", *arguments]
+    return Worker(command, {**own, **tf32(arguments[1]), **environment})
 
 
 def limit(operations: float | None, row: dict[str, Any], size: int, speeds: dict[str, list[float]] | None) -> float | None:

@@ -45,6 +45,11 @@ def _processor() -> str:
     return platform.processor()
 
 
+def tf32(provider: str) -> dict[str, str]:
+    """An environment in which a provider of ONNX Runtime does without TF32, unless it asks for it: TensorRT has no option."""
+    return {} if "tf32=1" in provider else {"NVIDIA_TF32_OVERRIDE": "0"}
+
+
 def gpu_megabytes() -> float | None:
     """Memory in use on NVIDIA GPUs, of all processes, in megabytes of 10^6 bytes; None where there is none."""
     try:

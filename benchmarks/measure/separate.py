@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.measure.calibration import rates
-from benchmarks.measure.machine import describe
+from benchmarks.measure.machine import describe, tf32
 from benchmarks.measure.music import music
 from kerasep.datasets import demo
 from kerasep.hub import load
@@ -32,6 +32,7 @@ REPETITIONS = 15
 
 def measure(model: str, minutes: Sequence[float], provider: str = CPU) -> dict[str, Any]:
     """Every sample of the parts, and whole processes for files of these lengths in minutes, on a provider of ONNX Runtime."""
+    os.environ.update(tf32(provider))  # for the processes, too
     return {
         **describe("numpy", "scipy", "onnxruntime"),
         "model": {"name": load(model).manifest.name, "sha256": sha256(load(model).path)},

@@ -26,6 +26,8 @@ ROUNDS, STEPS = 4, 5  # turns, and steps in a turn
 RECIPES = {"bands": SOURCES, "conv": ("vocals",), "openunmix": ("vocals",)}  # and the targets of a step
 SONGS, MINUTES, DISTINCT = 100, 4.0, 8  # of the data set made to measure memory: full-length songs, most of them links
 WORKER = [sys.executable, "-m", "benchmarks.measure.training_worker"]
+# Of a GPU's memory: else the first process would take all.
+AS_NEEDED = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 TORCH_WORKER = Path(__file__).parents[1] / "peers" / "torch_training_worker.py"
 
 
@@ -43,7 +45,7 @@ def measure(root: Path) -> dict[str, Any]:
                 for name, place in ((".stem.mp4, decoded", root), ("full-length WAV", full))
             ],
             "producer": producer.measure(root),
-            "transform": _transform(root),
+            "transform": _transform(root) if keras.backend.backend() == "tensorflow" else {},
             "peer": _peer(root, python),
             "memory": _memory(full),
         }
@@ -79,7 +81,7 @@ def _peer(root: Path, python: Path) -> dict[str, Any]:
 
 
 def _steps(recipe: str, root: Path) -> Worker:
-    return Worker([*WORKER, "step", recipe, ",".join(RECIPES[recipe]), str(root), str(STEPS)])
+    return Worker([*WORKER, "step", recipe, ",".join(RECIPES[recipe]), str(root), str(STEPS)], AS_NEEDED)
 
 
 def _transform(root: Path) -> dict[str, Any]:

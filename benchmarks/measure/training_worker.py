@@ -5,7 +5,6 @@ python -m benchmarks.measure.training_worker {transform,memory} ROOT    transfor
 """
 
 import contextlib
-import itertools
 import json
 import sys
 import tempfile
@@ -33,9 +32,10 @@ REPETITIONS = 9
 def step(name: str, targets: str, root: str, steps: str) -> None:
     """The size of a batch; then, for each line, seconds of steps: "live" on batches as they are made, "cached" on one batch."""
     recipe = RECIPES[name]
-    count = int(steps) + 1  # one more than is counted: the batch of the first cannot be made in advance
     _without_tf32()
     learner, mixer, _ = prepare(recipe, tuple(targets.split(",")), songs(Path(root), "train"), seed=0, devices=1)
+    # One go more than is counted: the batch of the first cannot be made in advance.
+    count = (int(steps) + 1) * learner.steps_per_execution
     cached = _cached(mixer(0), count)
     sources = {
         "live": lambda turn: engine.batches(mixer, turn * count, (turn + 1) * count),
@@ -67,16 +67,16 @@ def _without_tf32() -> None:
 
 
 def _cached(batch: Batch, count: int) -> Callable[[], Any]:
-    """The same batch again and again, from the device's memory."""
+    """The same batch again and again."""
     if keras.backend.backend() == "jax":
         import jax
 
         placed = jax.device_put(batch)
-        return lambda: itertools.repeat((placed,), count)
+        return lambda: ((placed,) for _ in range(count))
     import tensorflow as tf
 
     tensors = {part: tf.constant(value) for part, value in batch.items()}
-    return lambda: tf.data.Dataset.from_tensors((tensors,)).repeat(count)
+    return lambda: engine.ahead(tf.data.Dataset.from_tensors((tensors,)).repeat(count))
 
 
 def transform(root: str) -> None:
@@ -122,9 +122,14 @@ def transform(root: str) -> None:
             [spectra[song, source, start : start + frames] for source, (song, start) in enumerate(zip(*both, strict=True))]
             for both in zip(*places, strict=True)
         ]
-        mix(np.array(chosen), np.ones((recipe.batch, 4, 1, 1, 1), np.float32))
+        finish(mix(np.array(chosen), np.ones((recipe.batch, 4, 1, 1, 1), np.float32)))
 
-    ways = {"host": host, "in the step": lambda: graph(batch), "kept spectrograms": kept}
+    def finish(results) -> None:
+        """Wait for the device."""
+        for result in results:
+            float(tf.reshape(result, -1)[0])
+
+    ways = {"host": host, "in the step": lambda: finish(graph(batch)), "kept spectrograms": kept}
     samples: dict[str, list[float]] = {way: [] for way in ways}
     for repetition in range(1 + REPETITIONS):
         for way, run in ways.items():

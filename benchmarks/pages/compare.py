@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages.results import cases, load, ran_on, spread
+from kerasep.inference.providers import CPU
 
 LEAST = 0.1  # of a time: a smaller change is never called a difference
 
@@ -43,12 +44,15 @@ def _ratios(result: dict[str, Any]) -> dict[tuple[Any, ...], tuple[float, float]
         in_turns = case.get("in_turns", True)  # earlier results have no others
         found[key] = _over(case["samples"], file["rates"][str(case["threads"])]["product"] if in_turns else [1.0])
     if "separate" in result:
-        model, parts = result["separate"]["model"]["name"], result["separate"]["parts"]
+        section = result["separate"]
+        model, parts, provider = section["model"]["name"], section["parts"], section.get("provider", CPU)
         for name, samples in parts["samples"].items():
-            found["separate", model, name] = _over(samples, parts["products"])
+            on = () if provider == CPU else (provider,)
+            found["separate", model, *on, name] = _over(samples, parts["products"] if provider == CPU else [1.0])
     for peer in result.get("peers", {"peers": []})["peers"]:
         for way, sides in peer["samples"].items():
-            found["compared with", peer["what"], way] = _over(sides["ours"], sides["theirs"])
+            on = () if result["peers"].get("provider", CPU) == CPU else (result["peers"]["provider"],)
+            found["compared with", peer["what"], *on, way] = _over(sides["ours"], sides["theirs"])
     return found
 
 

@@ -1,13 +1,14 @@
 """Results as one page to read: report.html, with its charts inside, and report.md."""
 
 import html
+import statistics
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure.latency_worker import LEAST
 from benchmarks.pages.charts import CHARTS, label, svg
 from benchmarks.pages.results import RESULTS, WIDE, cases, load, ran_on, spread
-from benchmarks.pages.sections import TABLES, Table
+from benchmarks.pages.sections import TABLES, Table, duration
 from kerasep.files import check_writable, replacing, write_json
 from kerasep.inference.providers import CPU
 from kerasep.markdown import table
@@ -49,6 +50,16 @@ def _notes(result: dict[str, Any]) -> list[str]:
     lines = [f"{', '.join(names).capitalize()}: {note}" for note, names in notes.items()]
     if "latency" in result:
         lines += _latency_notes(result["latency"])
+    if (provider := result.get("separate", {}).get("provider", CPU)) != CPU:
+        lines.append(f"Separate: with provider {provider}.")
+    if "training" in result:
+        peer = result["training"]["peer"]
+        ours, theirs = (duration(statistics.median(samples)) for samples in peer["samples"].values())
+        names = " and ".join(f"{name} {number}" for name, number in peer["versions"].items())
+        lines.append(
+            f"Training, on {peer.get('device', CPU)}: a step of `openunmix` took {ours}; that of {names}, same device, batch "
+            f"and shapes, in turns with it, {theirs}."
+        )
     if "peers" in result:
         provider = result["peers"].get("provider", CPU)
         place = "as many threads" if provider == CPU else f"provider {provider}, PyTorch on the same device"

@@ -140,7 +140,10 @@ def training(section: dict[str, Any]) -> Table:
     for run in section["steps"]:
         live, cached = (statistics.median(run["samples"][side]) for side in ("live", "cached"))
         times = (duration(live), duration(cached), f"{live / cached:.2f}")
-        rows.append((run["recipe"], run["data"], *times, f"{run['peak_megabytes']:.0f} MB"))
+        count = run.get("targets", 1)  # earlier results have one
+        rows.append(
+            (f"{run['recipe']}, {count} target{'s' * (count > 1)}", run["data"], *times, f"{run['peak_megabytes']:.0f} MB")
+        )
     return STEPS, rows
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.measure.calibration import SIZE, rates
 from benchmarks.measure.environments import environment
-from benchmarks.measure.machine import describe
+from benchmarks.measure.machine import describe, tf32
 from benchmarks.measure.music import music
 from benchmarks.measure.workers import Worker
 from benchmarks.peers.peers import PEERS
@@ -66,7 +66,9 @@ def _compare(name: str, rounds: int, provider: str) -> dict[str, Any]:
         with Worker([str(python), str(TORCH_WORKER), name, str(folder), DEVICES[processor], str(threads)]) as theirs:
             start = theirs.answer()
             file = peer.ours(folder)
-            with Worker([sys.executable, "-m", "benchmarks.peers.ours_worker", str(file), str(folder), provider]) as ours:
+            with Worker(
+                [sys.executable, "-m", "benchmarks.peers.ours_worker", str(file), str(folder), provider], tf32(provider)
+            ) as ours:
                 loaded = ours.answer()
                 samples: dict[str, dict[str, list[float]]] = {way: {"ours": [], "theirs": []} for way in start["ways"]}
                 products, product = [], rates(threads)

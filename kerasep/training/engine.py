@@ -23,7 +23,7 @@ EXHAUSTED: tuple[type[Exception], ...]
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
-    EXHAUSTED = (MemoryError, tf.errors.ResourceExhaustedError)
+    EXHAUSTED = (MemoryError, tf.errors.ResourceExhaustedError, tf.errors.InternalError)  # the last from a copy to a GPU
 elif keras.backend.backend() == "jax":
     import jax
 
@@ -66,10 +66,15 @@ def batches(mixer: Mixer, first: int, last: int) -> Any:
         )
 
     made = tf.data.Dataset.range(first, last).map(batch, num_parallel_calls=workers(), deterministic=True)
+    return ahead(made)
+
+
+def ahead(batches: Any) -> Any:
+    """A tf.data.Dataset whose next batches wait where they are needed: on the GPU, if there is one."""
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) == 1:
-        return made.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, AHEAD))
-    return made.prefetch(1)
+        return batches.apply(tf.data.experimental.prefetch_to_device(gpus[0].name, AHEAD))
+    return batches.prefetch(1)
 
 
 class Batches(keras.utils.PyDataset):
@@ -164,7 +169,7 @@ def check_parts(network: keras.Model, batch: int, count: int) -> None:
 
 
 def rows(variable: keras.Variable, places: Any) -> Any:
-    """Rows of a variable, (places, ...).
+    """Rows of a variable.
 
     On a GPU TensorFlow has a kernel for those of 16-bit integers in variables, not for those in tensors.
     """
@@ -173,12 +178,17 @@ def rows(variable: keras.Variable, places: Any) -> Any:
     return keras.ops.take(variable, places, axis=0)
 
 
-def steps_per_loss() -> int:
+def steps_per_loss(steps: int) -> int:
     """Steps that TensorFlow runs in one go: it hands out the loss after each of them, and a GPU waits for that.
 
     JAX goes on while callbacks look at the loss. On a CPU nothing would be gained.
+
+    Args:
+        steps: of an epoch, which is made of whole goes: else Keras would take steps from the next one.
     """
-    return STEPS_PER_LOSS if keras.backend.backend() == "tensorflow" and on_gpu() else 1
+    if keras.backend.backend() != "tensorflow" or not on_gpu():
+        return 1
+    return max(count for count in range(1, STEPS_PER_LOSS + 1) if steps % count == 0)
 
 
 def names() -> list[str]:

@@ -6,9 +6,12 @@ they have cores to spare where a step has one thread, and the step itself would 
 Positions are whole numbers of 2 ** -`fraction_bits`, which float32 could not tell apart after a few seconds.
 """
 
+import keras
 from keras import ops
 
 TAPS = 4  # samples that one is interpolated from
+# Of places in excerpts. With 32 bits TensorFlow would compute on the host, and copy places to the GPU in each step.
+INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"
 
 
 def fraction_bits(samples: int) -> int:
@@ -57,8 +60,8 @@ def played(waves, steps, samples: int):
     """
     bits = fraction_bits(samples)
     batch, sources, read, channels = waves.shape
-    positions = steps[:, :, None] * ops.arange(samples, dtype="int32")
-    rows = ops.reshape(ops.arange(batch * sources, dtype="int32") * read, (batch, sources, 1))
+    positions = ops.cast(steps[:, :, None], INDEX) * ops.arange(samples, dtype=INDEX)
+    rows = ops.reshape(ops.arange(batch * sources, dtype=INDEX) * read, (batch, sources, 1))
     first = ops.right_shift(positions, bits) + rows
     flat = ops.reshape(waves, (-1, channels))
     a, b, c, d = (ops.take(flat, first + tap, axis=0) for tap in range(TAPS))

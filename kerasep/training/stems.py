@@ -3,8 +3,6 @@
 16-bit stereo takes 10 MB a minute for each of the four stems: MUSDB18's 86 training songs 14 GB.
 """
 
-from functools import partial
-
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +13,7 @@ from kerasep.errors import KerasepError
 from kerasep.training import engine
 from kerasep.training.data import Batch, Mixer
 from kerasep.training.recipe import Recipe
+from kerasep.training.speed import INDEX
 
 
 class Places(Mixer):
@@ -69,9 +68,10 @@ class Stems(keras.layers.Layer):
         self.longest = longest
         shape = (sum(song.frames for song in songs) + longest, 2)
         for source in tqdm(SOURCES, desc="stems to the device", unit="stem", leave=False, disable=None):
+            samples = _all(songs, source, shape)
             try:
-                values = partial(_all, songs, source, shape)
-                self.add_weight(shape=shape, initializer=values, dtype="int16", trainable=False, name=source)
+                variable = self.add_weight(shape=shape, initializer="zeros", dtype="int16", trainable=False, name=source)
+                variable.assign(samples)
             except engine.EXHAUSTED as error:
                 size = len(SOURCES) * shape[0] * 4 / 1e6
                 text = f"--stems-on-device: stems of {size:.0f} MB do not fit into the device's memory: leave it out"
@@ -81,14 +81,14 @@ class Stems(keras.layers.Layer):
         """Excerpts, float32 (batch, sources, `longest`, 2), of what `Places` says."""
         excerpts = []
         for source, variable in enumerate(self.weights):
-            places = starts[:, source, :, None] + ops.arange(self.longest, dtype="int32")
+            places = ops.cast(starts[:, source, :, None], INDEX) + ops.arange(self.longest, dtype=INDEX)
             samples = ops.cast(engine.rows(variable, places), "float32")  # (batch, parts, samples, 2)
             excerpts.append(ops.sum(samples * shares[:, source, :, None, None], axis=1))
         return ops.stack(excerpts, axis=1)
 
 
-def _all(songs: list[Song], source: str, shape: tuple[int, int], *_: object, **__: object) -> keras.KerasTensor:
-    """A source's stems of all songs, as an initializer."""
+def _all(songs: list[Song], source: str, shape: tuple[int, int]) -> np.ndarray:
+    """A source's stems of all songs."""
     samples, end = np.zeros(shape, np.int16), 0
     for song in songs:
         try:
@@ -97,4 +97,4 @@ def _all(songs: list[Song], source: str, shape: tuple[int, int], *_: object, **_
             path = song.folder / f"{source}.wav"
             raise KerasepError(f"{path}: cannot be read ({error}): repair or remove the song") from error
         end += song.frames
-    return ops.convert_to_tensor(samples)
+    return samples

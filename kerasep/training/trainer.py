@@ -8,6 +8,7 @@ A run is a folder:
     tensorboard/         the same numbers for TensorBoard, if asked for
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from kerasep.models.lstm import on_gpu
 from kerasep.training import checkpoint, engine
 from kerasep.training.callbacks import Checkpoint, Clock, Guard, Replay, Validate
 from kerasep.training.callbacks import tensorboard as tensorboard_callback
+from kerasep.training.choices import Schedule
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
 from kerasep.training.losses import LOSSES
@@ -117,7 +119,7 @@ def dry_run(
     data = _open(roots)
     count = engine.devices() if devices is None else devices
     learner, mixer, epochs = prepare(recipe, targets, data["train"], seed, count, stems_on_device)
-    clock, steps = Clock(), DRY_RUN_STEPS + 1
+    clock, steps = Clock(), (DRY_RUN_STEPS + 1) * learner.steps_per_execution
     with _data_errors(mixer):
         learner.fit(
             engine.batches(mixer, 0, steps), epochs=1, steps_per_epoch=steps, callbacks=[clock], verbose=0, **engine.FIT
@@ -159,6 +161,7 @@ def prepare(
     with engine.shared(devices):
         try:
             _check_length(recipe)
+            _check_validation(recipe)
             network = _network(recipe, targets)
             engine.check_parts(network, recipe.batch, devices)
             options: dict[str, Any] = dict(recipe.loss_options)
@@ -173,7 +176,7 @@ def prepare(
             optimizer(recipe, epochs),
             loss=loss,
             jit_compile=recipe.jit and engine.can_compile(network, devices),
-            steps_per_execution=engine.steps_per_loss(),
+            steps_per_execution=engine.steps_per_loss(recipe.steps),
         )
         learner({name: np.zeros((1, *shape[1:]), kind) for name, (shape, kind) in mixer.shapes.items()})  # builds it
         learner.optimizer.build(learner.trainable_variables)
@@ -200,6 +203,19 @@ def _check_length(recipe: Recipe) -> None:
         )
     if frames < needed.minimum:
         raise KerasepError(f"recipe {recipe.name}: {recipe.seconds:g} s are too short for {recipe.network}: increase seconds")
+
+
+def _check_validation(recipe: Recipe) -> None:
+    """Raise KerasepError if a run would end, or learn slower, for want of an SNR that nobody measured."""
+    limits = {"early_stop": recipe.early_stop or math.inf}
+    if recipe.schedule is Schedule.PLATEAU:
+        limits["patience"] = recipe.patience
+    for name, epochs in limits.items():
+        if recipe.validate_every > epochs:
+            raise KerasepError(
+                f"recipe {recipe.name}: validates every {recipe.validate_every} epochs, and {name} waits {epochs:g} for a "
+                f"better SNR: set validate_every to {epochs:g} or less"
+            )
 
 
 def _network(recipe: Recipe, targets: tuple[str, ...]) -> keras.Model:

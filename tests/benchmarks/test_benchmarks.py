@@ -137,13 +137,15 @@ def test_a_worker_answers_is_measured_and_may_end_early():
             worker.ask("3")
 
 
-@pytest.mark.serial
 @pytest.mark.slow
-def test_a_worker_measures_steps_in_turns(clips):
-    """The turns that `benchmarks training` takes, on the smaller recipe."""
-    command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "conv-norm", "vocals", str(clips), "1"]
-    with Worker(command, {"PYTHONPATH": str(ROOT), "XLA_FLAGS": ""}) as worker:
-        assert worker.answer() == {"batch": 16, "audio_seconds_per_step": 48, "targets": 1, "device": "cpu"}
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_worker_measures_steps_in_turns(clips, backend):
+    """The turns that `benchmarks training` takes, on the smallest recipe."""
+    targets = ",".join(TARGETS)
+    command = [sys.executable, "-m", "benchmarks.measure.training_worker", "step", "deepconvsep", targets, str(clips), "1"]
+    with Worker(command, {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend}) as worker:
+        size = worker.answer()
+        assert (size["batch"], size["targets"], size["device"]) == (32, 4, "cpu")
         live, cached = worker.ask("live"), worker.ask("cached")
         assert len(live) == len(cached) == 1 and min(live + cached) > 0
         assert worker.peak_megabytes() > 500

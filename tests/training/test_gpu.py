@@ -150,19 +150,41 @@ def test_data_threads_keep_to_a_containers_share(monkeypatch):
     assert engine.workers() == 15
 
 
+def test_an_epoch_is_made_of_whole_goes(a_gpu):
+    """Keras would take the missing steps from the next epoch."""
+    assert {steps: engine.steps_per_loss(steps) for steps in (1, 7, 100, 172, 344, 2130)} == {
+        1: 1,
+        7: 7,
+        100: 10,
+        172: 4,
+        344: 8,
+        2130: 10,
+    }
+
+
+def test_places_are_computed_on_the_gpu(hq_root, a_gpu):
+    """TensorFlow's kernels for GPUs add and multiply integers of 32 bits in the host's memory."""
+    recipe = tiny("conv", "augment.speed=0.1", "jit=false")
+    learner, mixer, _ = prepare(recipe, ("vocals",), songs(hq_root, "train"), 0, 1, stems_on_device=True)
+    graph = tf.function(learner.transform).get_concrete_function(mixer(0)).graph
+    sums = [op.outputs[0] for op in graph.get_operations() if op.type in ("AddV2", "Mul", "Range")]
+    assert [places for places in sums if places.dtype == tf.int64 and places.shape.num_elements() > 10_000]
+    assert not [places for places in sums if places.dtype == tf.int32 and places.shape.num_elements() != 1]
+
+
 @pytest.mark.slow
 def test_no_step_waits_for_the_loss(hq_root, tmp_path, a_gpu, monkeypatch):
     """TensorFlow runs some steps in one go, which give the same weights as one by one. (Of JAX: `lower_for_cuda`.)"""
-    recipe = tiny("conv", "jit=false", "steps=7", "options.dropout=0")
+    recipe = tiny("conv", "jit=false", "steps=6", "options.dropout=0")
     weights = []
     for steps in (1, 3):
         monkeypatch.setattr(engine, "STEPS_PER_LOSS", steps)
         learner, mixer = learner_of(recipe, hq_root)
         assert learner.steps_per_execution == steps
         clock = Clock()
-        batches = tf.data.Dataset.from_tensors(({part: tf.constant(value) for part, value in mixer(0).items()},)).repeat(7)
-        learner.fit(batches, steps_per_epoch=7, epochs=1, verbose=0, callbacks=[clock], **engine.FIT)
-        assert len(clock.steps) == -(-7 // steps)
+        batches = tf.data.Dataset.from_tensors(({part: tf.constant(value) for part, value in mixer(0).items()},)).repeat(6)
+        learner.fit(batches, steps_per_epoch=6, epochs=1, verbose=0, callbacks=[clock], **engine.FIT)
+        assert len(clock.steps) == 6 // steps
         weights.append(learner.network.get_weights())
     assert all(np.array_equal(one, other) for one, other in zip(*weights, strict=True))
 

@@ -250,10 +250,10 @@ def test_validation_every_third_epoch(hq_root, tmp_path):
     assert [number for number, epoch in enumerate(record["epochs"], 1) if "validation" in epoch] == [1, 3, 6, 8]
     levels = [epoch["validation_db"] for epoch in record["epochs"]]
     assert levels[0] == levels[1] != levels[2] == levels[3] == levels[4] != levels[5] == levels[6] != levels[7]
-    record = train(small(*settings, "early_stop=2", "learning_rate=1e-30"), ("bass",), [hq_root], tmp_path / "stopped")
-    assert len(record["epochs"]) == 3
+    record = train(small(*settings, "early_stop=3", "learning_rate=1e-30"), ("bass",), [hq_root], tmp_path / "stopped")
+    assert len(record["epochs"]) == 4
     del record["recipe"]["validate_every"]
-    check_same(record, {"recipe": small(*settings[:-1], "early_stop=2", "learning_rate=1e-30").to_json()}, tmp_path)
+    check_same(record, {"recipe": small(*settings[:-1], "early_stop=3", "learning_rate=1e-30").to_json()}, tmp_path)
 
 
 def test_early_stop(hq_root, tmp_path):
@@ -277,6 +277,8 @@ def test_dry_run(hq_root, tmp_path, capsys):
         (["options.colour=1"], "unexpected keyword argument 'colour'"),
         (["network=konv"], "unknown network 'konv': choose from bands, conv"),
         (["loss_options.gamma=1"], "unexpected keyword argument 'gamma'"),
+        (["early_stop=3", "validate_every=5"], "validates every 5 epochs, and early_stop waits 3 .*set validate_every to 3 or"),
+        (["schedule=plateau", "patience=2", "validate_every=3"], "and patience waits 2 for"),
     ],
 )
 def test_recipes_that_cannot_be_built(hq_root, tmp_path, settings, match):
