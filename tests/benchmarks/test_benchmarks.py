@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_both_sides_train_on_the_same_device(ours, theirs, monkeypatch):
     started = []
 
     class Started(Worker):
-        def __init__(self, command: list[str]) -> None:
+        def __init__(self, command: list[str], environment: Mapping[str, str] = {}) -> None:
             started.append(command)
 
         def __exit__(self, *_: object) -> None:
