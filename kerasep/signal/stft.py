@@ -49,10 +49,7 @@ def stft_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: 
     Yields:
         complex64 (frames, bins, channels).
     """
-    analysis = Analysis(spectrogram, frames)
-    for block in blocks:
-        yield from analysis.push(block)
-    yield from analysis.finish()
+    return (_transform(piece, spectrogram) for piece in padded_blocks(blocks, spectrogram, frames))
 
 
 def padded_blocks(blocks: Iterable[np.ndarray], spectrogram: Spectrogram, frames: int) -> Iterator[np.ndarray]:

@@ -54,9 +54,6 @@ class Transform(keras.layers.Layer):
 
     def call(self, batch):
         """To the mixture (batch, frames, bins, channels) and the targets (batch, targets, frames, bins, channels)."""
-        # Keras builds on several devices from the mean of their first batches, in which integers have become float64.
-        integers = {name: ops.cast(batch[name], "int32") for name in ("starts", "steps") if name in batch}
-        batch = batch | integers
         size = math.gcd(batch["gains"].shape[0], GROUP)
         if on_gpu():  # which has the memory; and there TensorFlow's loop takes no integers of 16 bits
             return self._magnitudes(batch)

@@ -10,7 +10,8 @@ import keras
 from keras import ops
 
 TAPS = 4  # samples that one is interpolated from
-# Of places in excerpts. With 32 bits TensorFlow would compute on the host, and copy places to the GPU in each step.
+# Of places in excerpts. With 32 bits TensorFlow would compute on the host, and copy places to the GPU in each step. Batches'
+# integers are cast to it in any case: Keras builds on several devices from the mean of their first batches, in float64.
 INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"
 
 
