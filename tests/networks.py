@@ -96,7 +96,7 @@ NETWORKS = {
     "spleeter": Small("spleeter", {"filters": [4, 8], "bins": 64, "frames": 32}, PADDED),
     # What can be streamed.
     "valid": Small("conv", LITTLE, seed=1),
-    "same": Small("conv", SAME | {"standardise": True, "batch_norm": True}, seed=1),
+    "same": Small("conv", SAME | {"standardise": True, "batch_norm": True}, seed=2),
     "causal": Small("conv", LITTLE | {"padding": "causal", "batch_norm": True}, seed=1),
     "power": Small("conv", SAME | {"standardise": True, "power": 0.5}, seed=1),
     "forward": Small("openunmix", {"hidden": 12, "bidirectional": False}, seed=1),
