@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import commands
-from kerasep.errors import reporting
 from kerasep.hub import DEFAULT
+from kerasep.program import reporting
 
 
 def _argument(*names: str, **options: Any) -> argparse.ArgumentParser:

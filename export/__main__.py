@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from export.options import ExportOptions, Format, Precision
-from kerasep.errors import UsageError, reporting
+from kerasep.errors import UsageError
 from kerasep.inference.graphs import Kind
+from kerasep.program import reporting
 
 
 @reporting("export")

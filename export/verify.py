@@ -28,10 +28,11 @@ from kerasep.conversion.verify import OPERATORS as ONNX_OPERATORS
 from kerasep.conversion.verify import check_operators, check_parity, measure_parity
 from kerasep.conversion.verify import operators as onnx_operators
 from kerasep.conversion.write import save_onnx
-from kerasep.errors import KerasepError, UsageError, reporting
+from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact, manifest_path, sha256
 from kerasep.inference.graphs import StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.program import reporting
 from kerasep.training.recipe import WEIGHTS
 
 # All that a file may need of a runtime; docs/export.md lists them.

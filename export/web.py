@@ -5,11 +5,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from kerasep.errors import KerasepError, UsageError, reporting
+from kerasep.errors import KerasepError, UsageError
 from kerasep.files import making, write_json
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import WaveformGraph
 from kerasep.inference.usage import described
+from kerasep.program import reporting
 
 PAGE = Path(__file__).parent / "examples" / "web"
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")

@@ -1,8 +1,13 @@
-"""Files written whole or not at all, and the cache folder."""
+"""Files and folders written whole or not at all, whenever a process is stopped, and the cache folder."""
 
+import errno
+import itertools
 import json
 import os
+import secrets
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +16,8 @@ from typing import Any
 from kerasep.errors import KerasepError
 
 REMEDY = "choose another folder"
+PREFIX, LOCK, OLD = ".kerasep-", ".lock", "old"  # of folders for what is not finished, and what is in and beside them
+YOUNG = 60  # seconds in which a lock may be there before its folder
 
 
 @contextmanager
@@ -29,6 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield partial
+            sync(partial)
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
@@ -37,27 +45,136 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def making(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder next to `folder`; it becomes `folder` if the block succeeds, and is removed if not.
+def scratch(parent: Path) -> Iterator[Path]:
+    """A folder in `parent` for what is not finished, removed in the end. What killed processes left there is removed first.
 
     Raises:
-        KerasepError: nothing can be written there.
+        OSError: nothing can be written there.
     """
+    from filelock import FileLock  # imports asyncio, which takes longer than anything else here
+
+    sweep(parent)
+    folder = parent / f"{PREFIX}{secrets.token_hex(8)}"
+    with FileLock(f"{folder}{LOCK}"):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            _put_back(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            Path(f"{folder}{LOCK}").unlink(missing_ok=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove folders of `scratch` whose processes are gone, and put back what one of them was about to replace."""
+    from filelock import FileLock, Timeout
+
+    for lock in parent.glob(f"{PREFIX}*{LOCK}"):
+        folder = lock.with_name(lock.name.removesuffix(LOCK))
+        try:
+            state = lock.lstat()
+            if not lock.is_file() or lock.is_symlink() or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
+                continue  # another's
+            if not folder.exists() and time.time() - state.st_mtime < YOUNG:
+                continue  # about to be made
+            with FileLock(lock, timeout=0):
+                _put_back(folder)
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        except (OSError, Timeout):  # in use
+            continue
+
+
+def _put_back(folder: Path) -> None:
+    """Give a folder that was about to be replaced its place again, if nothing has taken it."""
+    for old in sorted(folder.glob(f"{OLD}*/*"), reverse=True):
+        if not (place := folder.with_name(old.name)).exists():
+            old.rename(place)
+
+
+@contextmanager
+def making(folder: Path, add: bool = False, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder; it becomes `folder` in one step if the block succeeds, and is removed if not.
+
+    Args:
+        folder: what is to be made.
+        add: it may be there already, with files of other names, which stay.
+        overwrite: likewise, and files of equal names are replaced.
+
+    Raises:
+        KerasepError: it is there already, or nothing can be written there.
+    """
+    folder = folder.resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=folder.parent) as scratch:
-            partial = Path(scratch) / folder.name
-            partial.mkdir()
-            yield partial
-            partial.replace(folder)
+        with scratch(folder.parent) as partial:
+            made = partial / "new"
+            made.mkdir()
+            yield made
+            for path in made.iterdir():
+                sync(path)
+            _put(made, folder, add, overwrite)
     except OSError as error:
         raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): {REMEDY}") from error
+
+
+def _put(made: Path, folder: Path, add: bool, overwrite: bool) -> None:
+    """Let `made` take the place of `folder`. There is no moment at which a kill leaves half of one and half of the other."""
+    if folder.is_dir() and Path.cwd().is_relative_to(folder):  # who stands in it would stand in nothing afterwards
+        _check_free(made, folder, add, overwrite)
+        for path in made.iterdir():
+            path.replace(folder / path.name)
+        return
+    for attempt in itertools.count():  # other processes may put theirs there between two steps
+        try:
+            made.rename(folder)
+            return
+        except OSError as error:  # Windows has an error of its own for it
+            if not isinstance(error, FileExistsError) and error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+        old = made.parent / f"{OLD}{attempt}" / folder.name
+        old.parent.mkdir()
+        try:
+            folder.rename(old)
+        except FileNotFoundError:
+            continue
+        _check_free(made, old, add, overwrite)
+        for path in old.iterdir():
+            if not (made / path.name).exists():
+                _link(path, made / path.name)
+
+
+def _check_free(made: Path, folder: Path, add: bool, overwrite: bool) -> None:
+    """Raise KerasepError if files would be replaced that must not be."""
+    there = sorted(path.name for path in made.iterdir() if (folder / path.name).exists())
+    if not (add or overwrite):
+        raise KerasepError(f"{folder}: is there already: {REMEDY}")
+    if there and not overwrite:
+        raise KerasepError(f"{folder.name}/{there[0]}: is there already: add --overwrite to replace it")
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second place, or everything in a folder."""
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=lambda a, b: _link(Path(a), Path(b)))
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file is on its disk: a name that is there after a power failure is of a whole file."""
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented. Raises KerasepError if the folder cannot be written to."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_writable(folder: Path) -> None:

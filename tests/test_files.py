@@ -1,41 +1,146 @@
-"""Files are written whole or not at all; the cache folder is where XDG says."""
+"""Files and folders are written whole or not at all, whatever ends a process, and whatever other processes do."""
 
-import json
-from pathlib import Path
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
 
 import pytest
 
 from kerasep import files
 from kerasep.errors import KerasepError
+from kerasep.files import making, replacing, scratch
 
 
-def test_replacing_writes_whole_files_or_none(tmp_path):
-    path = tmp_path / "new" / "numbers.json"
-    files.write_json(path, {"a": 1})
-    assert json.loads(path.read_text()) == {"a": 1}
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as partial:
+def write(folder, **contents):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+
+
+def contents(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def make(folder, add=False, overwrite=False, **texts):
+    with making(folder, add, overwrite) as made:
+        write(made, **texts)
+
+
+def test_a_folder_is_made(tmp_path):
+    make(tmp_path / "a" / "b", one="1", two="2")
+    assert contents(tmp_path / "a" / "b") == {"one": "1", "two": "2"}
+    assert names(tmp_path / "a") == ["b"]
+
+
+def test_what_is_there_stays(tmp_path):
+    write(tmp_path / "song", cover="c", vocals="old")
+    write(tmp_path / "song" / "inner", deep="d")
+    with pytest.raises(KerasepError, match="is there already"):
+        make(tmp_path / "song", vocals="new")
+    with pytest.raises(KerasepError, match="song/vocals: is there already: add --overwrite"):
+        make(tmp_path / "song", add=True, vocals="new", drums="new")
+    assert names(tmp_path / "song") == ["cover", "inner", "vocals"]
+    make(tmp_path / "song", add=True, drums="new")
+    make(tmp_path / "song", add=True, overwrite=True, vocals="new")
+    assert (tmp_path / "song" / "inner" / "deep").read_text() == "d"
+    (tmp_path / "song" / "inner" / "deep").unlink()
+    (tmp_path / "song" / "inner").rmdir()
+    assert contents(tmp_path / "song") == {"cover": "c", "vocals": "new", "drums": "new"}
+    assert names(tmp_path) == ["song"]
+
+
+def test_the_folder_that_one_stands_in(tmp_path, monkeypatch):
+    write(tmp_path / "song", vocals="old")
+    monkeypatch.chdir(tmp_path / "song")
+    make(tmp_path / "song", add=True, overwrite=True, vocals="new")
+    assert names(tmp_path / "song") == ["vocals"]
+
+
+@pytest.mark.parametrize("step", ["rename", "link"])
+def test_an_exception_between_two_steps(tmp_path, monkeypatch, step):
+    write(tmp_path / "song", cover="c", vocals="old")
+    if step == "link":
+        monkeypatch.setattr(files, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    else:
+        monkeypatch.setattr(files, "_check_free", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "song", overwrite=True, vocals="new")
+    assert contents(tmp_path / "song") == {"cover": "c", "vocals": "old"}
+    assert names(tmp_path) == ["song"]
+
+
+def test_two_at_once(tmp_path):
+    """One of many wins, whole; without leave to replace it the others say so."""
+    lost = []
+
+    def work(number):
+        try:
+            make(tmp_path / "song", add=True, one=str(number), two=str(number))
+        except KerasepError:
+            lost.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(lost) == 7
+    assert len(set(contents(tmp_path / "song").values())) == 1
+
+
+def killed(code: str, *arguments: object) -> None:
+    """Run a program that kills itself."""
+    process = subprocess.run([sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)], check=False)
+    assert process.returncode == -signal.SIGKILL
+
+
+KILLED_INSIDE = """
+    import os, signal, sys
+    from pathlib import Path
+    from kerasep.files import making
+    with making(Path(sys.argv[1]), overwrite=True) as made:
+        (made / "vocals").write_text("new")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED_BETWEEN = """
+    import os, signal, sys
+    from pathlib import Path
+    from kerasep import files
+    files._check_free = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    with files.making(Path(sys.argv[1]), overwrite=True) as made:
+        (made / "vocals").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("code", [KILLED_INSIDE, KILLED_BETWEEN], ids=["inside", "between"])
+def test_what_a_kill_leaves_is_swept(tmp_path, code):
+    write(tmp_path / "song", cover="c", vocals="old")
+    killed(code, tmp_path / "song")
+    with scratch(tmp_path):
+        assert contents(tmp_path / "song") == {"cover": "c", "vocals": "old"}
+    assert names(tmp_path) == ["song"]
+
+
+def test_what_is_in_use_is_not_swept(tmp_path):
+    with scratch(tmp_path) as one:
+        (one / "file").touch()
+        with scratch(tmp_path) as other:
+            assert one != other
+        assert (one / "file").exists()
+    assert names(tmp_path) == []
+
+
+def test_replacing_a_file(tmp_path):
+    path = tmp_path / "a" / "notes.txt"
+    with replacing(path) as partial:
+        partial.write_text("whole")
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
         partial.write_text("half")
-        assert json.loads(path.read_text()) == {"a": 1}
-        raise ZeroDivisionError
-    assert [file.name for file in path.parent.iterdir()] == ["numbers.json"]
-    assert json.loads(path.read_text()) == {"a": 1}
-
-
-def test_folder_that_cannot_be_made(tmp_path):
-    (tmp_path / "file").touch()
-    for write in (lambda: files.write_json(tmp_path / "file" / "a.json", {}), lambda: files.check_writable(tmp_path / "file")):
-        with pytest.raises(KerasepError, match=r"cannot be written \((Not a directory|File exists)\): choose another folder"):
-            write()
-
-
-def test_check_writable_leaves_an_empty_folder(tmp_path):
-    files.check_writable(tmp_path / "new")
-    assert not list((tmp_path / "new").iterdir())
-
-
-def test_cache_folder_follows_xdg(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert files.cache() == tmp_path / "kerasep"
-    for unset in (lambda: monkeypatch.setenv("XDG_CACHE_HOME", ""), lambda: monkeypatch.delenv("XDG_CACHE_HOME")):
-        unset()
-        assert files.cache() == Path.home() / ".cache" / "kerasep"
+        _ = 1 / 0
+    assert contents(path.parent) == {"notes.txt": "whole"}

@@ -20,11 +20,12 @@ from export.measure.timing import in_turns, surroundings
 from export.options import ExportOptions, Format, Precision
 from export.pipeline import export
 from export.verify import operators
-from kerasep.errors import UsageError, reporting
+from kerasep.errors import UsageError
 from kerasep.files import write_json
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import SpectrogramGraph
 from kerasep.measurements import load_or_start
+from kerasep.program import reporting
 
 SIZE = 2048  # of the matrices whose product measures this machine's arithmetic
 BYTES = 1 << 27  # whose copy measures its memory

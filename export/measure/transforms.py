@@ -14,13 +14,14 @@ import numpy as np
 from export.measure.timing import in_turns, surroundings
 from export.waveform.factored import Plan
 from kerasep.datasets import demo
-from kerasep.errors import UsageError, reporting
+from kerasep.errors import UsageError
 from kerasep.files import write_json
 from kerasep.inference.adapt import to_channels
 from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import INPUT, WaveformGraph
 from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.measurements import load_or_start, replace_row
+from kerasep.program import reporting
 from kerasep.signal.levels import agreement_db
 
 SECONDS = 10  # at a time, of a graph that takes any number of samples

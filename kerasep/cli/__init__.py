@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import kerasep
 from kerasep.cli import demo, evaluate, import_, info, models, pack, report, separate, train
-from kerasep.errors import reporting
+from kerasep.program import reporting
 
 COMMANDS = (separate, demo, models, info, evaluate, report, train, import_, pack)  # in the order `kerasep --help` lists them
 
@@ -30,9 +30,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"kerasep: {error.name} is not installed: pip install 'kerasep[train,convert]'", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("kerasep: stopped", file=sys.stderr)
-        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,8 @@
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,6 +42,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:KEY=VALUE,...]",
         help="what runs an ONNX file: auto, cpu, cuda, tensorrt, openvino, coreml, dml, ... (default: %(default)s)",
     )
+    parser.add_argument("--threads", type=int, metavar="N", help="of the network (default: OMP_NUM_THREADS, or all cores)")
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
@@ -47,17 +50,36 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path(default), metavar="DIR", help="(default: %(default)s)")
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What the model options choose: a value that can be sent to another process, and opens a separator there, once."""
+
+    model: str
+    targets: tuple[str, ...] | None
+    mask: str | None
+    exponent: float | None
+    wiener: int | None
+    residual: bool
+    provider: str
+    threads: int | None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Choice":
+        values = {field.name: getattr(arguments, field.name) for field in fields(cls)}
+        return cls(**values | {"targets": tuple(arguments.targets) if arguments.targets else None})
+
+    def separator(self) -> kerasep.Separator:
+        return _separator(self)
+
+
+@cache
+def _separator(choice: Choice) -> kerasep.Separator:
+    return kerasep.load(**{field.name: getattr(choice, field.name) for field in fields(choice)})
+
+
 def load_separator(arguments: argparse.Namespace) -> kerasep.Separator:
     """The separator that the model options choose; says what runs it."""
-    separator = kerasep.load(
-        arguments.model,
-        targets=arguments.targets,
-        mask=arguments.mask,
-        exponent=arguments.exponent,
-        wiener=arguments.wiener,
-        residual=arguments.residual,
-        provider=arguments.provider,
-    )
+    separator = Choice.of(arguments).separator()
     say_provider(separator.artifact)
     return separator
 

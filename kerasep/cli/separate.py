@@ -1,75 +1,121 @@
 """`kerasep separate`: audio files into stems."""
 
 import argparse
+import os
 import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from kerasep import Separator
-from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator, say_provider
-from kerasep.errors import KerasepError, UsageError
+import joblib
+from tqdm import tqdm
+
+from kerasep.cli.options import Choice, Commands, add_command, add_model_options, add_output, say_provider
+from kerasep.errors import KerasepError, KerasepWarning, UsageError
+from kerasep.files import sweep
 from kerasep.hub import load
 from kerasep.inference.files import Format, separate_file
 from kerasep.inference.stream import StreamSeparator
+from kerasep.names import song_name, title
+
+Result = tuple[list[str], list[Path]]  # lines for standard error, and stems
 
 
 def add_parser(commands: Commands) -> None:
     parser = add_command(commands, "separate", run, "Separate audio files into stems: DIR/<song>/<target>.wav")
     add_model_options(parser)
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio or video files")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="audio or video files, - for standard input")
     add_output(parser, "separated")
     parser.add_argument("--format", choices=tuple(map(str, Format)), default="wav", help="(default: %(default)s)")
     parser.add_argument("--float32", action="store_true", help="32-bit floating point instead of 16-bit samples")
     parser.add_argument("--stream", action="store_true", help="frame by frame, as live audio arrives; needs a step graph")
     parser.add_argument("--overwrite", action="store_true", help="replace stems that are there already")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="songs at a time (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return _separate_all(_stream(arguments) if arguments.stream else load_separator(arguments), arguments)
-
-
-def _stream(arguments: argparse.Namespace) -> StreamSeparator:
-    """A step graph, whatever else could separate; says how late its stems come."""
-    if arguments.wiener:
-        raise UsageError("a stream has no Wiener filter, which learns from seconds of sound: leave --wiener or --stream out")
-    choice = (arguments.targets, arguments.mask, arguments.exponent, arguments.residual)
-    artifact = load(arguments.model, provider=arguments.provider)
-    say_provider(artifact)
-    stream = StreamSeparator(artifact, *choice)
-    print(f"kerasep: latency {1000 * stream.latency / stream.rate:.0f} ms", file=sys.stderr)
-    return stream
-
-
-def _separate_all(separator: Separator, arguments: argparse.Namespace) -> int:
-    """One song after the other; a song that fails is reported and does not stop the others."""
+    if arguments.jobs < 1:
+        raise UsageError(f"--jobs {arguments.jobs}: one song at a time is the least")
+    if arguments.stream and (arguments.wiener or arguments.jobs > 1):
+        raise UsageError(
+            "a stream is one song at a time, without the Wiener filter, which learns from seconds of sound: "
+            "leave --stream, or --jobs and --wiener, out"
+        )
+    choice = Choice.of(arguments)
+    if arguments.jobs > 1 and not choice.threads:
+        choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))
+    # Opened before any song is: what is wrong with the choice is wrong for all of them.
+    separator = _stream(choice) if arguments.stream else choice.separator()
+    say_provider(separator.artifact)
+    if isinstance(separator, StreamSeparator):
+        print(f"kerasep: latency {1000 * separator.latency / separator.rate:.0f} ms", file=sys.stderr)
     failed = 0
-    done: dict[Path, Path] = {}
+    for lines, paths in _results(arguments, choice):
+        for line in lines:
+            print(f"kerasep: {line}", file=sys.stderr)
+        for path in paths:
+            print(path)
+        failed += not paths
+    return 1 if failed else 0
+
+
+@cache
+def _stream(choice: Choice) -> StreamSeparator:
+    """A step graph, whatever else could separate."""
+    artifact = load(choice.model, choice.threads, choice.provider)
+    return StreamSeparator(artifact, choice.targets, choice.mask, choice.exponent, choice.residual)
+
+
+def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
+    """What became of each song, as it is done. One that fails does not stop the others."""
+    tasks = []
+    taken: dict[Path, Path] = {}
     for path in arguments.inputs:
         folder = arguments.output / song_name(path)
+        if folder in taken:
+            yield [f"{path}: its stems would replace those of {taken[folder]}: rename one of them"], []
+        else:
+            taken[folder] = path
+            tasks.append(joblib.delayed(_separate)(path, folder, choice, arguments))
+    parallel = joblib.Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")
+    try:
+        with closing(parallel(tasks)) as results:  # ends the other processes, whatever ends this one
+            yield from tqdm(results, total=len(tasks), unit="song", disable=None if arguments.jobs > 1 else True)
+    finally:
+        if arguments.jobs > 1:
+            for parent in (arguments.output, Path(tempfile.gettempdir())):
+                sweep(parent)
+
+
+def _separate(path: Path, folder: Path, choice: Choice, arguments: argparse.Namespace) -> Result:
+    """Separate a song: the lines to print on standard error, and its stems, none where it failed."""
+    if arguments.jobs > 1:
+        tqdm.set_lock(threading.RLock())  # its own is a semaphore: Python would complain of it, were this process killed
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always", KerasepWarning)
+        lines: list[str] = []
+        stems: dict[str, Path] = {}
         try:
-            if folder in done:
-                raise KerasepError(f"{path}: its stems would replace those of {done[folder]}: rename one of them")
-            separate_file(
-                separator,
+            stems = separate_file(
+                _stream(choice) if arguments.stream else choice.separator(),
                 path,
                 folder,
                 format=arguments.format,
                 float32=arguments.float32,
                 overwrite=arguments.overwrite,
+                progress=arguments.jobs == 1,
             )
-            done[folder] = path
+            if (name := title(path)) != folder.name:
+                lines.append(f"{path}: not every system takes the name {name!r}: its stems are in {folder}")
         except UsageError:  # holds for every song
             raise
         except KerasepError as error:
-            print(f"kerasep: {error}", file=sys.stderr)
-            failed += 1
-    return 1 if failed else 0
-
-
-def song_name(path: Path) -> str:
-    """A file's name without its extensions.
-
-    Example:
-        >>> song_name(Path("music/song.stem.mp4"))
-        'song'
-    """
-    return path.stem.removesuffix(".stem") or path.name
+            lines.append(str(error))
+    return [str(warning.message) for warning in found if issubclass(warning.category, KerasepWarning)] + lines, list(
+        stems.values()
+    )

@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from kerasep.errors import KerasepError
 from kerasep.files import cache
-from kerasep.signal.audio import BLOCK, decode_streams
+from kerasep.signal.audio import BLOCK
+from kerasep.signal.ffmpeg import decode
+from kerasep.signal.source import Source
 
 STEMS = ("mixture", "drums", "bass", "other", "vocals")  # in the order of the streams of a .stem.mp4
 SOURCES = STEMS[1:]
@@ -161,7 +163,7 @@ def _decoded(path: Path) -> Path:
         stems.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix="partial-", dir=stems))
         try:
-            decode_streams(path, [partial / f"{stem}.wav" for stem in STEMS], first_stream=0)
+            decode(Source(path, path), [partial / f"{stem}.wav" for stem in STEMS], codec="pcm_s16le")
             try:
                 partial.rename(folder)
             except OSError:  # another process was faster

@@ -1,8 +1,8 @@
 """Files in, stems out: whole stems or none."""
 
+import errno
 import shutil
-import sys
-import tempfile
+import warnings
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +12,17 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from kerasep.errors import KerasepError, UsageError
-from kerasep.signal.audio import AudioFile, open_audio
+from kerasep.errors import KerasepError, KerasepWarning, UsageError
+from kerasep.files import making
+from kerasep.signal.audio import BLOCK, AudioFile, open_audio
+from kerasep.signal.source import native
 
 if TYPE_CHECKING:  # a separator imports this module for `Separator.separate_file`
     from kerasep.inference.separator import Separator
+
+
+LARGE = 0xFFFF0000  # bytes of samples
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f} of {total:.1f} minutes of sound [{elapsed}<{remaining}]"
 
 
 class Format(StrEnum):
@@ -34,19 +40,21 @@ def separate_file(
     format: str = Format.WAV,
     float32: bool = False,
     overwrite: bool = False,
+    progress: bool = True,
 ) -> dict[str, Path]:
     """Separate an audio file into FOLDER/<target>.<format>, with the file's rate and channels.
 
-    On a terminal a progress bar shows how far it is. Samples beyond full scale are clipped in 16 bits, and counted on
-    standard error.
+    On a terminal a progress bar shows how far it is. Samples beyond full scale are clipped in 16 bits, and a warning counts
+    them. Files of other names that are in the folder stay there.
 
     Args:
         separator: what separates.
-        path: an audio or video file.
+        path: an audio or video file, a pipe, or "-" for standard input.
         folder: where the stems go; made if it is not there.
         format: "wav" or "flac".
         float32: 32-bit floating point instead of 16-bit samples; WAV alone has it.
         overwrite: replace stems that are there already.
+        progress: show the bar.
 
     Returns:
         {target: its file}.
@@ -69,47 +77,65 @@ def separate_file(
     stems = {target: folder / f"{target}.{format}" for target in separator.targets}
     if not overwrite and (there := [stem for stem in stems.values() if stem.exists()]):
         raise KerasepError(f"{there[0]}: is there already: add --overwrite to replace it")
-    with open_audio(path) as audio:
+    with open_audio(path) as audio, making(folder, add=True, overwrite=overwrite) as made:
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            # Next to the folder, on the same disk: moving whole stems there takes no time.
-            with tempfile.TemporaryDirectory(prefix=".kerasep-", dir=folder.parent) as partial:
-                written = {target: Path(partial) / stem.name for target, stem in stems.items()}
-                _write_stems(separator, audio, written, "FLOAT" if float32 else "PCM_16")
-                folder.mkdir(exist_ok=True)
-                for target, stem in stems.items():
-                    shutil.move(written[target], stem)
+            _write_stems(separator, audio, {target: made / stem.name for target, stem in stems.items()}, float32, progress)
         except (OSError, soundfile.LibsndfileError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise KerasepError(f"{folder}: cannot be written ({reason}): choose another folder with -o") from error
+            raise KerasepError(
+                f"{folder}: cannot be written ({_reason(error, made)}): choose another folder with -o"
+            ) from error
     return stems
 
 
-def _write_stems(separator: "Separator", audio: AudioFile, outputs: Mapping[str, Path], subtype: str) -> None:
+def _reason(error: Exception, folder: Path) -> str:
+    """What libsndfile calls a "System error" is a full disk, more often than not."""
+    if shutil.disk_usage(folder).free < BLOCK * 16:  # what is written at once, of two channels in float64
+        return "the disk is full"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _write_stems(separator: "Separator", audio: AudioFile, outputs: Mapping[str, Path], float32: bool, progress: bool) -> None:
+    subtype, name = "FLOAT" if float32 else "PCM_16", audio.source.name
+    # A WAV file's header counts to 4 GiB; RF64 is WAV with a longer one.
+    large = audio.frames * audio.channels * (4 if float32 else 2) > LARGE
     beyond = dict.fromkeys(outputs, 0)  # samples beyond full scale
     peak = dict.fromkeys(outputs, 0.0)
-    progress = tqdm(total=audio.frames, desc=audio.path.name, unit="samples", unit_scale=True, disable=None, leave=False)
-    files = {}
+    total, shown = audio.frames / audio.rate / 60, None if progress else True
+    minutes = tqdm(total=total, desc=name.name, bar_format=BAR, disable=shown, leave=False)
+    done, files = 0, {}
     try:
         for target, path in outputs.items():
-            files[target] = soundfile.SoundFile(path, "w", audio.rate, audio.channels, subtype)
-        with progress:
+            form = "RF64" if large and path.suffix == f".{Format.WAV}" else path.suffix[1:].upper()
+            files[target] = soundfile.SoundFile(native(path), "w", audio.rate, audio.channels, subtype, format=form)
+        with minutes:
             for stems in separator.blocks(audio.blocks(), audio.rate, audio.channels):
                 for target, samples in stems.items():
                     files[target].write(samples)
                     magnitude = np.abs(samples)
                     beyond[target] += int(np.count_nonzero(magnitude > 1))
                     peak[target] = max(peak[target], float(magnitude.max(initial=0)))
-                progress.update(len(samples))
+                done += len(samples)
+                minutes.update(len(samples) / audio.rate / 60)
     finally:
         for file in files.values():
             file.close()
-    if subtype != "FLOAT":
+    for path in outputs.values():
+        _check_written(path, done)
+    if not float32:
         for target, count in beyond.items():
             if count:
                 over = 20 * np.log10(peak[target])
-                print(
-                    f"kerasep: {audio.path}: {count} samples of {target} were beyond full scale (by up to {over:.1f} dB) "
-                    f"and are clipped: --float32 keeps them",
-                    file=sys.stderr,
+                warnings.warn(
+                    f"{name}: {count} samples of {target} were beyond full scale (by up to {over:.1f} dB) and are clipped: "
+                    f"--float32 keeps them",
+                    KerasepWarning,
+                    stacklevel=3,
                 )
+
+
+def _check_written(path: Path, frames: int) -> None:
+    """Raise OSError unless a file has all its samples: FLAC's last block is written when it is closed, and may fail unsaid."""
+    with soundfile.SoundFile(native(path)) as file:
+        file.seek(max(frames - 1, 0))
+        if file.frames != frames or len(file.read(1)) != min(frames, 1):
+            raise OSError(errno.EIO, "samples are missing")

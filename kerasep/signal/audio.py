@@ -4,40 +4,48 @@ Waveforms are float32 of shape (samples, channels), full scale at 1. soundfile r
 MP3, AIFF); anything else goes through the ffmpeg program into a temporary file.
 """
 
-import os
-import shutil
-import struct
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, first_line
+from kerasep.files import scratch
+from kerasep.signal.ffmpeg import decode
+from kerasep.signal.headers import promised_parts
+from kerasep.signal.links import mp3_parts, ogg_parts
+from kerasep.signal.source import Source, find, native
 
+UNKNOWN = (1 << 63) - 1  # libsndfile's frames of a FLAC file that was written to a pipe
+SLIGHT = 16  # samples that may be missing
 BLOCK = 1 << 18  # samples read at a time: 6 s at 44.1 kHz
 
 
 @dataclass(frozen=True)
 class AudioFile:
-    """An open audio file. Messages name `path`, also where the samples come from a decoded copy.
+    """An audio file.
 
     Attributes:
+        source: what messages call it, too.
+        parts: files that soundfile reads whole, one after the other.
         rate: sample rate in Hz.
         channels: 1 or 2.
-        frames: samples per channel as the header has it.
+        frames: samples per channel as the headers have it.
+        estimated: more or less so. What an MP3 has is counted in frames of its own before.
     """
 
-    path: Path
-    handle: soundfile.SoundFile
+    source: Source
+    parts: tuple[Path, ...]
     rate: int
     channels: int
     frames: int
+    estimated: bool
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The samples in pieces, float32 (samples, channels).
@@ -46,65 +54,63 @@ class AudioFile:
             KerasepError: the file ends early, cannot be decoded, or holds NaN or infinite samples.
         """
         done = 0
-        while True:
-            try:
-                block = self.handle.read(BLOCK, dtype="float32", always_2d=True)
-            except (RuntimeError, OSError) as error:
-                raise KerasepError(f"{self.path}: cannot be decoded after {done} samples ({error})") from error
-            if not len(block):
-                break
-            bad = ~np.isfinite(block).all(axis=1)
-            if bad.any():
-                raise KerasepError(f"{self.path}: NaN or infinite sample at {done + int(bad.argmax())}: repair the file first")
-            done += len(block)
-            yield block
-        # An MP3's header can only estimate its length; every other format states it.
-        if done < self.frames and self.handle.format != "MP3":
-            raise KerasepError(f"{self.path}: cut short: {done} of {self.frames} samples are there")
+        for part in self.parts:
+            with soundfile.SoundFile(native(part)) as handle:
+                while len(block := self._read(handle, done)):
+                    bad = ~np.isfinite(block).all(axis=1)
+                    if bad.any():
+                        at = done + int(bad.argmax())
+                        raise KerasepError(f"{self.source.name}: NaN or infinite sample at {at}: repair the file first")
+                    done += len(block)
+                    yield block
+        if not self.estimated:
+            self.source.check_whole(self.frames - done, SLIGHT, f"{done} of {self.frames} samples are there")
+
+    def _read(self, handle: soundfile.SoundFile, done: int) -> np.ndarray:
+        try:
+            return np.asarray(handle.read(BLOCK, dtype="float32", always_2d=True))
+        except (RuntimeError, OSError) as error:
+            raise KerasepError(f"{self.source.name}: cannot be decoded after {done} samples ({error})") from error
 
 
 @contextmanager
 def open_audio(path: str | Path) -> Iterator[AudioFile]:
     """Open a file for reading, decoding it with ffmpeg first if soundfile cannot read it.
 
+    Args:
+        path: a file, a pipe, or "-" for standard input.
+
     Raises:
         KerasepError: the file is missing, empty, no audio, cut short, or has more than two channels.
     """
     path = Path(path)
-    _check_readable(path)
-    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
-        try:
-            handle = soundfile.SoundFile(path)
-        except soundfile.LibsndfileError as error:
-            decoded = Path(folder) / "decoded.wav"
-            _decode(path, [decoded], first_stream=0, reason=str(error))
-            handle = soundfile.SoundFile(decoded)
-        with handle:
-            _check_complete(path)
-            if handle.channels > 2:
-                raise KerasepError(
-                    f"{path}: has {handle.channels} channels, mono or stereo is needed: mix it down first, "
-                    f"for example with ffmpeg -i IN -ac 2 OUT.wav"
-                )
-            if not handle.frames:
-                raise KerasepError(f"{path}: holds no samples")
-            yield AudioFile(path, handle, handle.samplerate, handle.channels, handle.frames)
+    with scratch(Path(tempfile.gettempdir())) as folder:
+        source = find(path, folder)
+        parts = _parts(source, folder)
+        infos, unread = _infos(parts)
+        if unread:
+            parts = [folder / "decoded.wav"]
+            # A MUSDB18 song's streams are 16 bits wherever they are read.
+            codec = "pcm_s16le" if path.name.endswith(".stem.mp4") else "pcm_f32le"
+            decode(source, parts, codec=codec, reason=f"soundfile cannot read it ({unread})")
+            infos, _ = _infos(parts)
+        first = infos[0]
+        if len({(info.samplerate, info.channels) for info in infos}) > 1:
+            raise KerasepError(f"{path}: its parts differ in rate or channels: separate them one by one")
+        if first.channels > 2:
+            raise KerasepError(
+                f"{path}: has {first.channels} channels, mono or stereo is needed: mix it down first, "
+                f"for example with ffmpeg -i IN -ac 2 OUT.wav"
+            )
+        if not (frames := sum(info.frames for info in infos)):
+            raise KerasepError(f"{path}: holds no samples")
+        yield AudioFile(source, tuple(parts), first.samplerate, first.channels, frames, "MPEG" in first.subtype)
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:
     """A whole file: float32 (samples, channels) and its rate in Hz. Raises as `open_audio`."""
     with open_audio(path) as audio:
         return np.concatenate(list(audio.blocks())), audio.rate
-
-
-def decode_streams(path: Path, outputs: list[Path], first_stream: int) -> None:
-    """Decode consecutive audio streams of a file (a .stem.mp4 holds five) to 16-bit WAV files.
-
-    Raises:
-        KerasepError: ffmpeg is missing, or the file does not hold so many streams.
-    """
-    _check_readable(path)
-    _decode(path, outputs, first_stream, reason="several streams", codec="pcm_s16le")
 
 
 def resampled(blocks: Iterable[np.ndarray], source: int, target: int, channels: int) -> Iterator[np.ndarray]:
@@ -118,41 +124,21 @@ def resampled(blocks: Iterable[np.ndarray], source: int, target: int, channels: 
     yield stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
 
 
-def _check_readable(path: Path) -> None:
-    if not path.exists():
-        raise KerasepError(f"{path}: no such file")
-    if path.is_dir():
-        raise KerasepError(f"{path}: is a folder: name the audio files in it")
-    if not os.access(path, os.R_OK):
-        raise KerasepError(f"{path}: cannot be read: check its permissions")
-    if path.stat().st_size == 0:
-        raise KerasepError(f"{path}: is empty (0 bytes)")
+def _infos(parts: list[Path]) -> tuple[list[Any], str]:
+    """What soundfile says of files, and why it cannot read them, "" where it can."""
+    try:
+        infos = [soundfile.info(native(part)) for part in parts]
+    except (soundfile.LibsndfileError, TypeError) as error:  # the latter, of soundfile, for names that end in .raw
+        return [], first_line(error)
+    return infos, "its header does not say how long it is" if infos[0].frames == UNKNOWN else ""
 
 
-def _decode(path: Path, outputs: list[Path], first_stream: int, reason: str, codec: str = "pcm_f32le") -> None:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise KerasepError(f"{path}: soundfile cannot read it ({reason.strip().rstrip('.')}); install ffmpeg to decode it")
-    command = [ffmpeg, "-nostdin", "-v", "error", "-xerror", "-y", "-i", f"file:{path}"]
-    for number, output in enumerate(outputs):
-        command += ["-map", f"0:a:{first_stream + number}", "-c:a", codec, "-rf64", "auto", f"file:{output}"]
-    result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-    if result.returncode:
-        lines = result.stderr.strip().splitlines() or ["no reason given"]
-        raise KerasepError(f"{path}: not audio that soundfile or ffmpeg can read ({lines[-1].strip()})")
-
-
-def _check_complete(path: Path) -> None:
-    """Refuse a WAV file shorter than its header says: libsndfile would read what is there without a word."""
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        size = path.stat().st_size
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            kind, length = struct.unpack("<4sI", header)
-            # A program that writes to a pipe cannot know the length and leaves it 0 or at its maximum.
-            if kind == b"data" and 0 < length < 0xFFFFFF00 and file.tell() + length > size:
-                have, want = size - file.tell(), length
-                raise KerasepError(f"{path}: cut short: {have} of {want} bytes of samples are there: fetch it again")
-            file.seek(length + length % 2, os.SEEK_CUR)
+def _parts(source: Source, folder: Path) -> list[Path]:
+    """A file as files that libsndfile reads to their ends. Those that it does not know are as they are."""
+    with source.file.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"OggS":
+        return ogg_parts(source, folder)
+    if magic.startswith((b"ID3", b"\xff")):
+        return mp3_parts(source, folder)
+    return promised_parts(source, folder)

@@ -4,6 +4,7 @@ import os
 import shutil
 import struct
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,7 +126,11 @@ def test_unreadable_path(tmp_path, tone):
 def test_unreadable_path_as_anyone(tmp_path, tone, monkeypatch):
     path = tmp_path / "song.wav"
     soundfile.write(path, tone, 44100)
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
     fails(path, "cannot be read")
 
 
