@@ -4,9 +4,10 @@ Waveforms are float32 of shape (samples, channels), full scale at 1. soundfile r
 MP3, AIFF); anything else goes through the ffmpeg program into a temporary file.
 """
 
+import errno
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,28 +84,42 @@ def open_audio(path: str | Path) -> Iterator[AudioFile]:
     Raises:
         KerasepError: the file is missing, empty, no audio, cut short, or has more than two channels.
     """
-    path = Path(path)
-    with scratch(Path(tempfile.gettempdir())) as folder:
-        source = find(path, folder)
-        parts = _parts(source, folder)
-        infos, unread = _infos(parts)
-        if unread:
-            parts = [folder / "decoded.wav"]
-            # A MUSDB18 song's streams are 16 bits wherever they are read.
-            codec = "pcm_s16le" if path.name.endswith(".stem.mp4") else "pcm_f32le"
-            decode(source, parts, codec=codec, reason=f"soundfile cannot read it ({unread})")
-            infos, _ = _infos(parts)
-        first = infos[0]
-        if len({(info.samplerate, info.channels) for info in infos}) > 1:
-            raise KerasepError(f"{path}: its parts differ in rate or channels: separate them one by one")
-        if first.channels > 2:
-            raise KerasepError(
-                f"{path}: has {first.channels} channels, mono or stereo is needed: mix it down first, "
-                f"for example with ffmpeg -i IN -ac 2 OUT.wav"
-            )
-        if not (frames := sum(info.frames for info in infos)):
-            raise KerasepError(f"{path}: holds no samples")
-        yield AudioFile(source, tuple(parts), first.samplerate, first.channels, frames, "MPEG" in first.subtype)
+    with ExitStack() as stack:
+        try:
+            temporary = Path(tempfile.gettempdir())
+            folder = stack.enter_context(scratch(temporary))
+        except OSError as error:
+            raise KerasepError(f"no folder for temporary files ({error.strerror or error}): set TMPDIR to one") from error
+        try:
+            audio = _open(Path(path), folder)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise KerasepError(f"{temporary}: is full: make room, or set TMPDIR to a folder that has some") from error
+            raise KerasepError(f"{path}: cannot be read ({error.strerror or error})") from error
+        yield audio
+
+
+def _open(path: Path, folder: Path) -> AudioFile:
+    source = find(path, folder)
+    parts = _parts(source, folder)
+    infos, unread = _infos(parts)
+    if unread:
+        parts = [folder / "decoded.wav"]
+        # A MUSDB18 song's streams are 16 bits wherever they are read.
+        codec = "pcm_s16le" if path.name.endswith(".stem.mp4") else "pcm_f32le"
+        decode(source, parts, codec=codec, reason=f"soundfile cannot read it ({unread})")
+        infos, _ = _infos(parts)
+    first = infos[0]
+    if len({(info.samplerate, info.channels) for info in infos}) > 1:
+        raise KerasepError(f"{path}: its parts differ in rate or channels: separate them one by one")
+    if first.channels > 2:
+        raise KerasepError(
+            f"{path}: has {first.channels} channels, mono or stereo is needed: mix it down first, "
+            f"for example with ffmpeg -i IN -ac 2 OUT.wav"
+        )
+    if not (frames := sum(info.frames for info in infos)):
+        raise KerasepError(f"{path}: holds no samples")
+    return AudioFile(source, tuple(parts), first.samplerate, first.channels, frames, "MPEG" in first.subtype)
 
 
 def read(path: str | Path) -> tuple[np.ndarray, int]:

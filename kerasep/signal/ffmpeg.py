@@ -4,6 +4,7 @@ Files may come from anyone. ffmpeg also follows playlists, to other files, to th
 named file alone, as one of the formats that hold sound themselves, and has so much time and room.
 """
 
+import errno
 import json
 import re
 import shutil
@@ -45,6 +46,7 @@ def decode(source: Source, outputs: list[Path], codec: str = "pcm_f32le", reason
 
     Raises:
         KerasepError: ffmpeg is missing or fails, the file is cut short, takes too long or too much room, or has fewer streams.
+        OSError: the disk is full.
     """
     if shutil.which("ffmpeg") is None:
         raise KerasepError(f"{source.name}: {reason or 'holds several streams'}: install ffmpeg to decode it")
@@ -57,10 +59,9 @@ def decode(source: Source, outputs: list[Path], codec: str = "pcm_f32le", reason
         command += ["-rf64", "auto", "-fs", str(room), f"file:{output}"]
     try:
         _run(command, source.name, seconds)
-    except KerasepError:
-        folder = outputs[0].parent
-        if shutil.disk_usage(folder).free < 1 << 20:
-            raise KerasepError(f"{folder}: is full: make room, or set TMPDIR to a folder that has some") from None
+    except KerasepError as error:
+        if shutil.disk_usage(outputs[0].parent).free < 1 << 20:
+            raise OSError(errno.ENOSPC, "the disk is full") from error
         raise
     for output, expected in zip(outputs, promised, strict=True):
         if output.stat().st_size >= room:

@@ -50,6 +50,7 @@ def find(name: Path, scratch: Path) -> Source:
 
     Raises:
         KerasepError: there is nothing that can be read.
+        OSError: it cannot be read, or a copy cannot be written.
     """
     try:
         if str(name) == "-":
@@ -68,8 +69,8 @@ def find(name: Path, scratch: Path) -> Source:
         raise KerasepError(f"{name}: cannot be read: check its permissions") from error
     except FileNotFoundError as error:
         raise KerasepError(f"{name}: no such file") from error
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        raise KerasepError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    except ValueError as error:  # a name with a null character
+        raise KerasepError(f"{name}: cannot be read ({error})") from error
     return Source(name, name)
 
 

@@ -1,5 +1,8 @@
 """Stems as files, written by a separator that runs no network; `tests/cli/test_cli.py` does the same with one."""
 
+import subprocess
+import tempfile
+
 import numpy as np
 import pytest
 import soundfile
@@ -73,3 +76,53 @@ def test_formats_that_cannot_be(song_file, tmp_path, choices, match):
     with pytest.raises(UsageError, match=match):
         separate_file(Halves(), song_file, tmp_path / "stems", **choices)
     assert not (tmp_path / "stems").exists()
+
+
+def test_stems_that_a_wav_header_cannot_count_are_rf64(song_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("kerasep.inference.files.LARGE", 3000 * 2 * 2 - 1)
+    files = separate_file(Halves(), song_file, tmp_path / "stems")
+    assert soundfile.info(files["left"]).format == "RF64"
+    assert soundfile.info(separate_file(Halves(), song_file, tmp_path / "flac", format="flac")["left"]).format == "FLAC"
+    mixture, _ = soundfile.read(song_file)
+    assert np.allclose(soundfile.read(files["left"])[0], mixture / 2, atol=1e-4)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder that holds 100 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root may mount a disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("choices", [{}, {"float32": True}, {"format": "flac"}], ids=str)
+@pytest.mark.parametrize("samples", [12_000, 100_000, 2_000_000], ids=["at the end", "soon", "at once"])
+def test_a_full_disk(tmp_path, small_disk, choices, samples):
+    sound = np.random.default_rng(0).uniform(-1, 1, size=(samples, 2))
+    soundfile.write(tmp_path / "song.wav", sound, 8000, "FLOAT")
+    (small_disk / "other").write_bytes(bytes(60_000))
+    with pytest.raises(KerasepError, match=r"small/song: cannot be written \(the disk is full\): choose another"):
+        separate_file(Halves(), tmp_path / "song.wav", small_disk / "song", **choices)
+    assert [path.name for path in small_disk.iterdir()] == ["other"]
+
+
+def test_a_full_temporary_folder(tmp_path, small_disk, monkeypatch):
+    """What ffmpeg decodes goes there."""
+    soundfile.write(tmp_path / "song.wav", np.random.default_rng(0).uniform(-1, 1, size=(300_000, 2)), 8000)
+    made = ["ffmpeg", "-v", "error", "-i", "song.wav", "-c:a", "pcm_s16le", "song.mkv"]
+    try:
+        subprocess.run(made, cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("ffmpeg is not installed")
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    with pytest.raises(KerasepError, match=r"small.*: is full: make room, or set TMPDIR"):
+        separate_file(Halves(), tmp_path / "song.mkv", tmp_path / "stems")
+    with pytest.raises(KerasepError, match="is full"), (tmp_path / "song.wav").open("rb") as file:
+        monkeypatch.setattr("sys.stdin", type("", (), {"buffer": file}))
+        separate_file(Halves(), "-", tmp_path / "stems")
