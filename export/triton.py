@@ -47,7 +47,7 @@ def add(file: Path, repository: Path) -> Path:
     with making(folder) as made:
         (made / "1").mkdir()
         shutil.copyfile(file, made / "1" / "model.onnx")
-        (made / "config.pbtxt").write_text(config(manifest, sha256(file)))
+        (made / "config.pbtxt").write_text(config(manifest, sha256(file)), encoding="utf-8")
     return folder
 
 

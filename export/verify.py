@@ -152,7 +152,7 @@ def _frozen(artifact: Artifact, runs: Sequence[Path] | None) -> Frozen:
     """The networks a file was made from, by the hashes of their weights."""
     manifest, description = artifact.manifest, manifest_path(artifact.path)
     if runs is None:
-        sources = json.loads(description.read_text()).get("sources", []) if description.is_file() else []
+        sources = json.loads(description.read_text(encoding="utf-8")).get("sources", []) if description.is_file() else []
         runs = [(artifact.path.parent / source).resolve() for source in sources]
         if not runs or not all(run.is_dir() for run in runs):
             raise UsageError(f"{artifact.path}: the runs it was made from are not where they were: name them with --runs")

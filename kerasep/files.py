@@ -29,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Example:
         with replacing(Path("notes.txt")) as partial:
-            partial.write_text("whole")
+            partial.write_text("whole", encoding="utf-8")
     """
     partial = path.with_name(f".partial-{os.getpid()}.{path.name}")
     try:

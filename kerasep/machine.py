@@ -16,7 +16,7 @@ def peak_megabytes(process: int | None = None) -> float:
         True
     """
     status = Path(f"/proc/{process or 'self'}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
+    lines = status.read_text(encoding="utf-8").splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), math.nan)
 
 
@@ -26,4 +26,4 @@ def commit(checkout: Path) -> str | None:
     if git is None or not (checkout / ".git").exists():
         return None
     command = [git, "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False).stdout.strip() or None

@@ -15,7 +15,7 @@ def load_or_start(path: Path, head: dict[str, Any]) -> dict[str, Any]:
     """
     if not path.exists():
         return head
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if found["versions"] != head["versions"]:
         raise KerasepError(f"{path}: measured with other versions of packages: name another file")
     return found

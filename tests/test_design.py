@@ -46,7 +46,7 @@ MAY_BE_HEAVY = {
 
 def imports(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -130,6 +130,59 @@ def test_extras_bring_one_runtime_or_none():
     assert "tensorflow[and-cuda]>=2.20" in extras["train-cuda"] and "jax[cuda13]>=0.8" in extras["train-jax"]
 
 
+SUBPROCESS = {"run", "Popen", "check_output", "check_call"}
+BINARY = {"wave", "tarfile", "zipfile", "archive", "os"}  # whose `open` opens no text
+
+
+def in_the_locales_encoding(call: ast.Call) -> bool:
+    """Whether a call opens, reads or writes text without a word on its encoding."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    of = getattr(call.func, "value", None)
+    if name in ("open", "fdopen", "TemporaryFile", "NamedTemporaryFile"):
+        if name == "open" and getattr(of, "id", "") in BINARY:
+            return False
+        place = 1 if name == "fdopen" or (isinstance(call.func, ast.Name) and name == "open") else 0
+        usual = "r" if "open" in name else "w+b"
+        mode = given.get("mode", call.args[place] if len(call.args) > place else ast.Constant(usual))
+        words = [node.value for node in ast.walk(mode) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        return "encoding" not in given and not any("b" in word for word in words)
+    if name in ("read_text", "write_text", "TextIOWrapper"):
+        return "encoding" not in given and len(call.args) < (1 if name == "read_text" else 2)
+    return bool({"text", "universal_newlines"} & set(given)) and name in SUBPROCESS and "encoding" not in given
+
+
+PROGRAMS = [path for folder in ("kerasep", "export", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_texts_are_in_utf8_in_every_locale(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    assert not [f"{path}:{call.lineno}" for call in calls if in_the_locales_encoding(call)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("open('a')", True),
+        ("open('a', 'w')", True),
+        ("open('a', 'rb')", False),
+        ("open('a', encoding='utf-8')", False),
+        ("path.open()", True),
+        ("path.open('wb')", False),
+        ("wave.open('a')", False),
+        ("path.write_text('a')", True),
+        ("path.read_text(encoding='utf-8')", False),
+        ("TemporaryFile()", False),
+        ("TemporaryFile('w+')", True),
+        ("subprocess.run(call, text=True)", True),
+        ("subprocess.run(call)", False),
+    ],
+)
+def test_calls_that_leave_the_encoding_to_the_locale(text, found):
+    assert in_the_locales_encoding(ast.parse(text).body[0].value) == found
+
+
 @pytest.mark.parametrize("folder", ["kerasep", "export"])
 def test_modules_are_short(folder):
-    assert not [path for path in (ROOT / folder).rglob("*.py") if len(path.read_text().splitlines()) > 300]
+    assert not [path for path in (ROOT / folder).rglob("*.py") if len(path.read_text(encoding="utf-8").splitlines()) > 300]

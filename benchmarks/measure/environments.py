@@ -48,7 +48,7 @@ def environment(original: Original) -> Path:
     try:
         venv.create(folder, clear=True, with_pip=True)
         for arguments in (needs, ("--no-deps", package)):
-            subprocess.run([*install, *arguments], check=True, capture_output=True, text=True)  # noqa: S603
+            subprocess.run([*install, *arguments], check=True, capture_output=True, text=True, encoding="utf-8")  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         output = (getattr(error, "stderr", "") or str(error)).strip().splitlines()

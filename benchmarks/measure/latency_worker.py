@@ -188,7 +188,7 @@ def _reference(path: Path, threads: int, feeds: Arrays) -> Arrays:
     """ONNX Runtime's outputs on the CPU, in memory that is not counted as the case's."""
     outputs = Artifact(path, threads).runtime.run(feeds)
     with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     return outputs
 
 

@@ -39,7 +39,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else ():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor()
@@ -64,5 +64,5 @@ def _nvidia(query: str, style: str = "") -> str | None:
     if tool is None:
         return None
     command = [tool, f"--query-gpu={query}", f"--format=csv,noheader{style}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)  # noqa: S603
     return done.stdout.strip() or None if done.returncode == 0 else None

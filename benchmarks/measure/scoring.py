@@ -60,7 +60,7 @@ def measure(minutes: Sequence[float], against: float) -> dict[str, Any]:
         plan = [("kerasep", m) for m in minutes] + [("kerasep", against), ("museval", against), ("kerasep", against)]
         for side, length in plan:
             command = [sys.executable, "-c", CHILD, side, str(path), str(round(60 * length))]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+            done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")  # noqa: S603
             runs.append(json.loads(done.stdout))
             print(f"{side}: {length:g} min in {runs[-1]['seconds']:.1f} s, peak {runs[-1]['peak_megabytes']:.0f} MB")
     ours = [run["seconds"] for run in runs[-3:] if run["side"] == "kerasep"]

@@ -88,7 +88,7 @@ def _file(model: str, minutes: float, provider: str) -> dict[str, Any]:
         command = [sys.executable, "-c", CHILD, "separate", str(path), "-o", folder, "--model", model, "--overwrite"]
         command += ["--provider", provider]
         start = time.time()
-        done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run(command, check=True, capture_output=True, text=True, encoding="utf-8")  # noqa: S603
     result = json.loads(done.stdout.splitlines()[-1])
     result = {"minutes": minutes, "wall_seconds": result.pop("ended") - start, **result}
     print(

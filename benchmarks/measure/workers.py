@@ -18,9 +18,9 @@ class Worker:
 
     def __init__(self, command: list[str], environment: Mapping[str, str] = {}) -> None:
         self._command = command
-        self._said = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed with the worker
+        self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed with the worker
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._said}
-        self._process: Any = subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes)  # noqa: S603
+        self._process: Any = subprocess.Popen(command, text=True, encoding="utf-8", env={**os.environ, **environment}, **pipes)  # noqa: S603
 
     def __enter__(self) -> "Worker":
         return self

@@ -21,7 +21,7 @@ def measured(section: str) -> Any:
 
 def result(name: str) -> Any:
     """A file of docs/results/."""
-    return json.loads((DOCS / f"{name}.json").read_text())
+    return json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def medians(system: str) -> dict[str, float]:
@@ -31,7 +31,7 @@ def medians(system: str) -> dict[str, float]:
 
 def published(model: str) -> dict[str, float]:
     """The median SDR of a model as the thesis gives it, in dB by target."""
-    with (ROOT / "kerasep" / "data" / "thesis_medians.csv").open() as file:
+    with (ROOT / "kerasep" / "data" / "thesis_medians.csv").open(encoding="utf-8") as file:
         return {row["target"]: float(row["SDR"]) for row in csv.DictReader(file) if row["model"] == model}
 
 

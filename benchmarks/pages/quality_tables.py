@@ -31,7 +31,7 @@ def gain() -> list[str]:
 def bundled() -> list[str]:
     rows = []
     for name, path in BUNDLED.items():
-        manifest, sdr = json.loads(path.with_suffix(".json").read_text()), result("trials")[name]["sdr"]
+        manifest, sdr = json.loads(path.with_suffix(".json").read_text(encoding="utf-8")), result("trials")[name]["sdr"]
         size = (
             f"{manifest['parameters'] / 1e6:.2f} M",
             f"{manifest['bytes'] / 1e6:.1f} MB",
@@ -106,7 +106,7 @@ def different(first: dict[str, Any], trial: dict[str, Any]) -> str:
 def masks() -> list[str]:
     rows = []
     for path in sorted(DOCS.glob("masks/*/summary.json")):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         settings, values = found["settings"], {target: values["SDR"] for target, values in found["median"].items()}
         mask = f"{settings['mask']}, exponent {settings['exponent']:g}" if settings["mask"] == "ratio" else settings["mask"]
         mean = statistics.mean(values.values())

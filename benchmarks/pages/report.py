@@ -31,9 +31,9 @@ def add(folder: Path, sections: dict[str, Any]) -> None:
     result = (load(folder / RESULTS) if (folder / RESULTS).exists() else {}) | sections
     write_json(folder / RESULTS, result)
     with replacing(folder / "report.md") as partial:
-        partial.write_text(markdown(result))
+        partial.write_text(markdown(result), encoding="utf-8")
     with replacing(folder / PAGE) as partial:
-        partial.write_text(page(result))
+        partial.write_text(page(result), encoding="utf-8")
 
 
 def _tables(result: dict[str, Any]) -> dict[str, Table]:

@@ -19,7 +19,7 @@ def load(path: Path) -> dict[str, Any]:
         KerasepError: it is not a results file.
     """
     try:
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         if not result or any(not {"machine", "versions", "commit"} <= set(section) for section in result.values()):
             raise ValueError("no section with a machine")
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -63,7 +63,7 @@ def trials(tried: list[Path], root: Path, output: Path) -> None:
     """
     from kerasep.conversion.pack import pack  # imports TensorFlow, which most benchmarks run without
 
-    found = json.loads(output.read_text()) if output.exists() else {}
+    found = json.loads(output.read_text(encoding="utf-8")) if output.exists() else {}
     for path in tried:
         with TemporaryDirectory(prefix="kerasep-") as scratch:
             record, model = None, path

@@ -26,7 +26,7 @@ def write() -> None:
     """Bring every page up to date."""
     for page in PAGES:
         path = ROOT / page
-        path.write_text(rendered(path.read_text()))
+        path.write_text(rendered(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def rendered(text: str) -> str:

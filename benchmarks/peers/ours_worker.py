@@ -56,7 +56,7 @@ def main() -> None:
 
 def _resident_megabytes() -> float:
     """The memory this process has now, in megabytes of 10^6 bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def _parts(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
@@ -96,7 +96,7 @@ def _operators(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
         magnitudes = np.abs(stft(audio, _graph(artifact).spectrogram))[None]
         for _ in range(2):
             session.run(None, {INPUT: magnitudes})
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     kernels = [event for event in events if event["name"].endswith("_kernel_time")]
     seconds: dict[str, float] = {}
     for event in kernels[len(kernels) // 2 :]:

@@ -39,7 +39,7 @@ def compare(artifact: Artifact, mixture: np.ndarray, package: Path) -> dict[str,
         given = Path(folder) / "mixture.f32"
         np.ascontiguousarray(mixture, np.float32).tofile(given)
         call = [node, str(SCRIPT), str(package), str(artifact.path), str(given), json.dumps(mixture.shape), folder]
-        done = subprocess.run(call, capture_output=True, text=True, timeout=TIMEOUT)  # noqa: S603
+        done = subprocess.run(call, capture_output=True, text=True, encoding="utf-8", timeout=TIMEOUT)  # noqa: S603
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if "rror" in line), "no reason given")
             raise KerasepError(f"{artifact.path}: does not run on onnxruntime-web: {reason.strip()}")

@@ -110,13 +110,13 @@ def summarise(output: Path, head: dict[str, Any], found: list[Song]) -> dict[str
     """Write `scores.csv` and `summary.json` from the songs' own files; returns the summary."""
     rows = []
     for song in found:
-        for target in json.loads(_place(output, head["subset"], song).read_text())["targets"]:
+        for target in json.loads(_place(output, head["subset"], song).read_text(encoding="utf-8"))["targets"]:
             metrics = list(target["whole"])
             medians = {m: _median([frame["metrics"][m] for frame in target["frames"]]) for m in metrics}
             whole = {f"{m}_whole": target["whole"][m] for m in metrics}
             rows.append({"track": song.name, "target": target["name"], **medians, **whole})
     columns = list(rows[0]) if rows else []
-    with replacing(output / TABLE) as partial, partial.open("w", newline="") as file:
+    with replacing(output / TABLE) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows({k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
@@ -142,7 +142,7 @@ def _claim(output: Path, head: dict[str, Any], resume: bool) -> None:
     if place.exists():
         if not resume:
             raise KerasepError(f"{output}: holds scores already: add --resume to go on with them, or name another folder")
-        if json.loads(place.read_text()) != json.loads(json.dumps(head)):
+        if json.loads(place.read_text(encoding="utf-8")) != json.loads(json.dumps(head)):
             raise KerasepError(f"{output}: holds scores made with other settings: name another folder")
     else:
         write_json(place, head)

@@ -55,7 +55,7 @@ def write_report(folders: list[Path], output: Path) -> None:
         "",
     ]
     with replacing(output / "report.md") as partial:
-        partial.write_text("\n".join(lines))
+        partial.write_text("\n".join(lines), encoding="utf-8")
     with replacing(output / "scores.png") as partial:
         box_plots(results, thesis, partial)
     with replacing(output / "place.png") as partial:

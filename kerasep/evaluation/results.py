@@ -48,9 +48,9 @@ def load_results(folders: list[Path]) -> list[Results]:
     results = []
     for folder in folders:
         try:
-            summary = json.loads((folder / SUMMARY).read_text())
+            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             songs: dict[str, Songs] = defaultdict(dict)
-            with (folder / TABLE).open() as file:
+            with (folder / TABLE).open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     track, target = row.pop("track"), row.pop("target")
                     songs[target][track] = {metric: float(value) for metric, value in row.items()}

@@ -269,7 +269,7 @@ def _settings(folder: Path, target: str, fft: int) -> dict[str, int]:
     if path is None:
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         content = content if path.name == "separator.json" else content["args"]
         found = {"hop": int(content["nhop"])} | ({"rate": int(content["sample_rate"])} if "sample_rate" in content else {})
         nfft = int(content["nfft"])

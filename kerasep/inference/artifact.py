@@ -94,7 +94,7 @@ def _check_hash(path: Path) -> None:
     if not manifest.is_file():
         return
     try:
-        expected = json.loads(manifest.read_text())["sha256"]
+        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KerasepError(f"{manifest}: not a manifest ({error}): remove it or export {path.name} again") from error
     if sha256(path) != expected:

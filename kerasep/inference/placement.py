@@ -48,7 +48,7 @@ def placement(artifact: Artifact, provider: str) -> Nodes:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = open_session(artifact.path, options, Provider.parse(provider)).session
         session.run(None, _silence(artifact.manifest))
-        events = json.loads(Path(session.end_profiling()).read_text())
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = {(event["args"]["provider"], event["args"]["op_name"], event["name"]) for event in events if _is_node(event)}
     nodes: Nodes = {}
     for (name, operator), count in sorted(Counter((name, operator) for name, operator, _ in ran).items()):

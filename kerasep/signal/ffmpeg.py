@@ -101,7 +101,7 @@ def _end(stream: dict[str, Any]) -> float:
 def _run(command: list[str], name: Path, seconds: float) -> str:
     """What ffmpeg or ffprobe prints. Where it fails, the first line on standard error has the reason, others what followed."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)  # noqa: S603
+        result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=seconds)  # noqa: S603
     except subprocess.TimeoutExpired:
         raise KerasepError(f"{name}: {command[0]} took more than {seconds:.0f} s: convert it to WAV first") from None
     except OSError as error:

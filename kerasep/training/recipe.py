@@ -187,7 +187,7 @@ def load_record(run: Path) -> dict[str, Any]:
         KerasepError: the folder holds no run, or its record is damaged.
     """
     try:
-        record = json.loads((run / RECORD).read_text())
+        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
         Recipe.from_json(record["recipe"])
         record["targets"], record["epochs"], record["songs"]
     except FileNotFoundError as error:
