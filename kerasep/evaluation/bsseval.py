@@ -30,11 +30,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike
 
-from kerasep.evaluation.filters import correlations, gram_matrix, least_squares_filters
+from kerasep.evaluation.filters import correlations, filtered, gram_matrix, least_squares_filters
 
 TAPS = 512
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 FRAMES = 8  # frames projected at a time
+CANCELLED = 1e-9  # of its signal: the difference of two energies that is smaller has lost most of its digits
 BINS = 1024  # bins of their spectra at a time, so that they stay in the processor's cache
 
 Signals = Mapping[str, np.ndarray]
@@ -64,6 +65,9 @@ def frame_sdr(references: Signals, estimates: Signals, rate: int) -> dict[str, n
     Returns:
         (frames,) float64 per target, as in `Scores.frames`.
 
+    Raises:
+        ValueError: there are no samples.
+
     Example:
         >>> reference = np.ones((300, 2))
         >>> frame_sdr({"vocals": reference}, {"vocals": 0.9 * reference}, rate=100)["vocals"].round(3).tolist()
@@ -89,7 +93,8 @@ def evaluate(references: Signals, estimates: Signals, rate: int) -> Scores:
         The scores.
 
     Raises:
-        ValueError: names or shapes do not match, or a reference or estimate is silent throughout, so that no filter is defined.
+        ValueError: names or shapes do not match, there are no samples, or a reference or estimate is silent throughout, so that
+            no filter is defined.
 
     Example:
         >>> reference, noise = np.random.default_rng(0).normal(size=(2, 2000, 1))
@@ -110,7 +115,7 @@ def evaluate(references: Signals, estimates: Signals, rate: int) -> Scores:
     everything, own = least_squares_filters(gram, against, channels)
 
     frames = _frame_scores(references, estimates, refs, ests, everything, own, rate)
-    whole = _whole_scores(gram, against, everything, own, ests, channels)
+    whole = _whole_scores(gram, against, everything, own, refs, ests)
     return Scores(
         {target: {metric: frames[m, t] for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
         {target: {metric: float(whole[m, t]) for m, metric in enumerate(METRICS)} for t, target in enumerate(targets)},
@@ -123,10 +128,19 @@ def _check(references: Signals, estimates: Signals) -> None:
     shapes = {np.shape(signal) for signal in (*references.values(), *estimates.values())}
     if len(shapes) != 1:
         raise ValueError(f"references and estimates differ in shape: {', '.join(map(str, sorted(shapes)))}")
+    _frame_length(references, 1)
     for kind, signals in (("reference", references), ("estimate", estimates)):
         for target, signal in signals.items():
             if not _mono(signal).any():
                 raise ValueError(f"the {kind} of {target} is silent throughout")
+
+
+def _frame_length(references: Signals, rate: int) -> int:
+    """A second, or the whole song where it is shorter."""
+    length = min(rate, *map(len, references.values()))
+    if not length:
+        raise ValueError("there are no samples to score")
+    return length
 
 
 def _audible_frames(references: Signals, estimates: Signals, rate: int) -> tuple[int, np.ndarray]:
@@ -134,7 +148,7 @@ def _audible_frames(references: Signals, estimates: Signals, rate: int) -> tuple
 
     As in museval, a frame is silent when its channels add up to zero at every sample.
     """
-    length = min(rate, min(map(len, references.values())))
+    length = _frame_length(references, rate)
     sound = []
     for signal in (*references.values(), *estimates.values()):
         count = len(signal) // length
@@ -221,11 +235,11 @@ def _frame_scores(
 
 
 def _whole_scores(
-    gram: np.ndarray, against: np.ndarray, filters: np.ndarray, single: np.ndarray, ests: np.ndarray, channels: int
+    gram: np.ndarray, against: np.ndarray, filters: np.ndarray, single: np.ndarray, refs: np.ndarray, ests: np.ndarray
 ) -> np.ndarray:
-    """(metrics, targets) in dB, from inner products alone."""
-    references = len(against)
-    scores = np.empty((len(METRICS), references // channels))
+    """(metrics, targets) in dB, from inner products alone, unless errors are too small for that."""
+    references, channels = len(against), len(single)
+    energies, errors = np.empty((2, len(METRICS), references // channels))
     right = against.transpose(0, 2, 1).reshape(references * TAPS, -1)
     for target, start in enumerate(range(0, references, channels)):
         sums = np.zeros(6)  # s_true^2, s_true one, one^2, one all, all^2, all estimate: over the target's channels
@@ -246,10 +260,28 @@ def _whole_scores(
             )
             inner += delta @ right[:, signal], ests[signal] @ ests[signal]
         true, true_one, one_one, one_all, all_all, all_est = sums
-        scores[:, target] = (
-            _decibels(true, true - 2 * inner[0] + inner[1]),
-            _decibels(true, one_one - 2 * true_one + true),
-            _decibels(one_one, all_all - 2 * one_all + one_one),
-            _decibels(all_all, inner[1] - 2 * all_est + all_all),
+        energies[:, target] = true, true, one_one, all_all
+        errors[:, target] = (
+            true - 2 * inner[0] + inner[1],
+            one_one - 2 * true_one + true,
+            all_all - 2 * one_all + one_one,
+            inner[1] - 2 * all_est + all_all,
         )
-    return scores
+    if (errors < CANCELLED * energies).any():  # estimates that are their references, or nearly
+        errors = _whole_errors(filters, single, refs, ests)
+    return _decibels(energies, errors)
+
+
+def _whole_errors(filters: np.ndarray, single: np.ndarray, refs: np.ndarray, ests: np.ndarray) -> np.ndarray:
+    """Energies of the errors over the whole song, (metrics, targets), from the signals themselves: slower, never below zero.
+
+    What is exact has none, and an infinite score; the others end where double precision does, at about 300 dB, as in museval.
+    """
+    errors = np.zeros((len(METRICS), len(refs)))
+    for start, true, one, all_ in filtered(refs, filters, single):
+        part = ests[:, start : start + true.shape[1]]
+        estimate = np.pad(part, ((0, 0), (0, true.shape[1] - part.shape[1])))
+        for row, error in enumerate((estimate - true, one - true, all_ - one, estimate - all_)):
+            errors[row] += np.square(error).sum(axis=1)
+    summed: np.ndarray = errors.reshape(len(METRICS), -1, len(single)).sum(axis=2)  # over each target's channels
+    return summed

@@ -5,6 +5,7 @@ Waveforms stand here as rows: float64 (signals, samples), the channels of a targ
 
 import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 LAGS_FFT = 8192  # transform of a stretch of signal for the correlations; stretches are shorter by the number of lags
 STRETCHES = 8  # stretches transformed at a time
+STRETCH = 1 << 16  # samples filtered at a time
 
 Floats = NDArray[np.float64]
 Spectra = NDArray[np.complex128]
@@ -82,6 +84,29 @@ def least_squares_filters(gram: Floats, against: Floats, channels: int) -> tuple
         solved = _solve(gram[rows, rows], right[part, :, part].reshape(channels * taps, channels))
         own[:, :, part] = solved.reshape(channels, taps, channels)
     return everything, own
+
+
+def filtered(references: Floats, everything: Floats, own: Floats) -> Iterator[tuple[int, Floats, Floats, Floats]]:
+    """What the filters of `least_squares_filters` make of the references, a stretch after the other, with the last one's tail.
+
+    Yields:
+        Where a stretch starts; the references there, filtered by the targets' own filters, by all: (signals, samples) each.
+    """
+    channels, taps, signals = own.shape
+    samples, tail = references.shape[1], taps - 1
+    size = scipy.fft.next_fast_len(STRETCH + tail, real=True)
+    all_spectra = scipy.fft.rfft(everything, size, axis=1).transpose(1, 2, 0)  # (bins, estimates, references)
+    own_spectra = scipy.fft.rfft(own, size, axis=1).transpose(0, 2, 1)  # (channels, estimates, bins)
+    first = np.arange(signals) // channels * channels  # of each signal's target
+    for start in range(0, samples + tail, STRETCH):
+        stretch = np.zeros((signals, tail + STRETCH))  # with what the filters still remember
+        begin, end = max(0, start - tail), min(samples, start + STRETCH)
+        stretch[:, begin - start + tail : end - start + tail] = references[:, begin:end]
+        spectra = scipy.fft.rfft(stretch, size)
+        one = sum(own_spectra[channel] * spectra[first + channel] for channel in range(channels))
+        all_ = (all_spectra @ spectra.T[:, :, None])[:, :, 0].T
+        one, all_ = (scipy.fft.irfft(part, size)[:, tail : tail + STRETCH] for part in (one, all_))
+        yield start, stretch[:, tail:], one, all_
 
 
 def _solve(gram: Floats, right: Floats) -> Floats:

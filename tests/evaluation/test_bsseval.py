@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from museval_cases import CASES, RATE, TARGETS, Case, made_up, museval_scores
 
 from kerasep.datasets.musdb import songs
-from kerasep.evaluation import bsseval
+from kerasep.evaluation import bsseval, filters
 from kerasep.evaluation.bsseval import METRICS, Scores, evaluate, frame_sdr
-from kerasep.evaluation.filters import correlations
+from kerasep.evaluation.filters import correlations, filtered
 from kerasep.evaluation.systems import Ideal, Oracle
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "museval.json").read_text())["scores"]  # by tests/make_golden.py
@@ -185,6 +185,42 @@ def test_perfect_estimates():
     assert scores.frames["bass"]["SIR"].min() > 150 and np.min(golden["SIR"]) > 150  # rounding is all there is
 
 
+def test_perfect_estimates_over_the_whole_song():
+    """As museval with one window: energies' differences would be rounded below zero, to no score at all."""
+    _, scores = scored("perfect estimates")
+    assert all(np.isposinf(scores.whole[t]["SDR"]) for t in TARGETS[:2])
+    assert all(250 < scores.whole[t][metric] < 350 for t in TARGETS[:2] for metric in METRICS[1:])
+
+
+@pytest.mark.parametrize("error", [1e-4, 1e-6, 1e-9, 1e-12])
+def test_tiny_errors_are_scored_as_exactly_as_others(error):
+    references, _ = made_up(6, TARGETS[:2])
+    noise = np.random.default_rng(1).normal(size=(2, *references["bass"].shape))
+    with short_filters():
+        large, small = (
+            evaluate(references, {t: r + size * n for (t, r), n in zip(references.items(), noise, strict=True)}, 10**9)
+            for size in (1e-3, error)
+        )
+    for target in references:
+        for metric in METRICS:
+            expected = large.whole[target][metric] + 20 * np.log10(1e-3 / error)
+            assert small.whole[target][metric] == pytest.approx(expected, abs=0.01), (target, metric)
+            assert small.whole[target][metric] == pytest.approx(small.frames[target][metric][0], abs=0.01)
+
+
+def test_filtering_in_stretches(monkeypatch):
+    """What filters do in stretches is what they do at once."""
+    monkeypatch.setattr(filters, "STRETCH", 64)
+    references = np.random.default_rng(0).normal(size=(4, 200))
+    everything, own = np.random.default_rng(1).normal(size=(2, 4, 9, 4))
+    found = [np.concatenate(parts, axis=1) for parts in list(zip(*filtered(references, everything, own[:2]), strict=True))[1:]]
+    for signal in range(4):
+        all_ = sum(np.convolve(references[r], everything[r, :, signal]) for r in range(4))
+        one = sum(np.convolve(references[signal // 2 * 2 + c], own[c, :, signal]) for c in range(2))
+        for part, expected in zip(found, (np.pad(references[signal], (0, 8)), one, all_), strict=True):
+            assert np.allclose(part[signal, :208], expected) and np.allclose(part[signal, 208:], 0)
+
+
 def test_sdr_alone_is_the_same():
     references, estimates = made_up(7, TARGETS[:2])
     scores = evaluate(references, estimates, RATE)
@@ -203,6 +239,7 @@ def test_sdr_by_hand():
         (lambda r, e: e.pop("bass"), "references are of"),
         (lambda r, e: e.update(bass=e["bass"][:-1]), "differ in shape"),
         (lambda r, e: r.update(bass=0 * r["bass"]), "reference of bass is silent"),
+        (lambda r, e: [s.update({t: s[t][:0] for t in s}) for s in (r, e)], "no samples"),
         (lambda r, e: e.update(drums=0 * e["drums"]), "estimate of drums is silent"),
     ],
 )
@@ -211,6 +248,11 @@ def test_what_cannot_be_scored(change, match):
     change(references, estimates)
     with pytest.raises(ValueError, match=match):
         evaluate(references, estimates, RATE)
+
+
+def test_a_song_without_samples_has_no_sdr():
+    with pytest.raises(ValueError, match="no samples"):
+        frame_sdr({"a": np.zeros((0, 2))}, {"a": np.zeros((0, 2))}, rate=100)
 
 
 def test_correlations_across_stretches():
