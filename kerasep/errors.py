@@ -1,5 +1,8 @@
 """Errors meant for people: their text is a single line that says what, where and what to do."""
 
+import re
+import unicodedata
+
 
 class KerasepError(Exception):
     """Work that cannot go on. The command line prints the message alone and exits with 1."""
@@ -16,3 +19,20 @@ class UsageError(KerasepError):
 def first_line(error: Exception) -> str:
     """What another library's error says, in one line; its name, where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+_BYTES = re.compile("[\udc80-\udcff]+")  # of a file's name that are no text in this locale
+
+
+def printable(text: str) -> str:
+    r"""Text from files and names of files in one line, with no more in it than a terminal shows: all else is spelled out.
+
+    Example:
+        >>> printable("a\x1b[2Jb\nc")
+        'a\\x1b[2Jb\\nc'
+    """
+    text = _BYTES.sub(lambda found: found[0].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), text)
+    return "".join(
+        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else letter.encode("unicode_escape").decode()
+        for letter in text
+    )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec
 
-from kerasep.errors import KerasepError, KerasepWarning, UsageError
+from kerasep.errors import KerasepError, KerasepWarning, UsageError, printable
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,7 +32,7 @@ def reporting(program: str) -> Callable[[Callable[Given, int | None]], Callable[
         @functools.wraps(main)
         def reported(*args: Given.args, **kwargs: Given.kwargs) -> int:
             def say(text: object) -> None:
-                print(f"{program}: {text}", file=sys.stderr)
+                print(f"{program}: {printable(str(text))}", file=sys.stderr)
 
             with _warnings_as_lines(say), _terminable(), _any_name():
                 try:

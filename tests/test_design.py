@@ -15,7 +15,7 @@ ALLOWED = {  # room: the rooms it may import
     "names": set(),
     "program": {"errors"},
     "machine": set(),
-    "markdown": set(),
+    "markdown": {"errors"},
     "measurements": {"errors"},
     "files": {"errors"},
     "signal": {"errors", "files"},

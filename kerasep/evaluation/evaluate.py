@@ -5,10 +5,10 @@ A. Liutkus and N. Ito, LVA/ICA 2018). Songs are scored independently, with jobli
 """
 
 import csv
-import json
 import math
 import platform
 import statistics
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,19 @@ import scipy
 from tqdm import tqdm
 
 import kerasep
-from kerasep.datasets.musdb import SOURCES, SUMS, Song, songs
-from kerasep.errors import KerasepError, UsageError
-from kerasep.evaluation.bsseval import Scores, evaluate, frame_sdr
+from kerasep.datasets.musdb import SOURCES, SUMS, CacheError, Song, find, open_song
+from kerasep.errors import KerasepError, UsageError, first_line, printable
+from kerasep.evaluation.bsseval import METRICS, Scores, evaluate, frame_sdr
+from kerasep.evaluation.claim import claim, fingerprint
+from kerasep.evaluation.records import read_song
 from kerasep.evaluation.systems import System
 from kerasep.files import replacing, write_json
 
 SUMMARY = "summary.json"
 TABLE = "scores.csv"
+NEAR = 0.1  # seconds that an estimate may be shorter or longer than its reference: some programs pad the last block
+
+Records = dict[str, dict[str, Any]]  # {song: its scores in museval's schema}
 
 
 class Metrics(StrEnum):
@@ -34,6 +39,10 @@ class Metrics(StrEnum):
 
     ALL = "all"  # SDR, ISR, SIR, SAR
     SDR = "sdr"  # alone: much faster
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return METRICS if self == Metrics.ALL else ("SDR",)
 
 
 def evaluate_system(
@@ -66,8 +75,8 @@ def evaluate_system(
 
     Raises:
         UsageError: MUSDB18 has no such target.
-        KerasepError: the data set cannot be used, or the folder has other scores in it; also when songs failed, after all
-            others were scored and written.
+        KerasepError: the data set cannot be used, or the folder has other scores in it; also when songs could not be opened
+            or scored, after all others were scored and written.
 
     Example:
         >>> summary = evaluate_system(Mixture(), Path("musdb18hq"), "test", Path("scores"))  # doctest: +SKIP
@@ -77,9 +86,10 @@ def evaluate_system(
     unknown = sorted(set(system.targets) - {*SOURCES, *SUMS})
     if unknown:
         raise UsageError(f"{root}: MUSDB18 has no {unknown[0]!r}: choose targets that it has with --targets")
-    found = songs(root, subset, progress=True, is_wav=is_wav, remix=remix)
-    if not found:
+    places = find(root, subset, is_wav)
+    if not places:
         raise KerasepError(f"{root}: has no songs of the {subset} subset")
+    found, failed = _open(places, subset, remix)
     head = {
         "system": system.name,
         "settings": system.settings(),
@@ -89,32 +99,64 @@ def evaluate_system(
         "metrics": metrics,
         "remix": remix,
     }
-    _claim(output, head, resume)
-
-    waiting = [song for song in found if not _place(output, subset, song).exists()]
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    results = parallel(joblib.delayed(_score)(song, system, metrics) for song in waiting)
-    failed = []
-    for song, result in tqdm(results, total=len(waiting), desc=f"scoring {system.name}", unit="song", disable=None):
-        if isinstance(result, str):
-            failed.append(f"{song.name}: {result}")
-        else:
-            write_json(_place(output, subset, song), result)
-    summary = summarise(output, head, [song for song in found if _place(output, subset, song).exists()])
+    if found:
+        prints = {printable(name): fingerprint(found[name]) if name in found else None for name in places}
+        claim(output, head, prints, resume)
+        done = {name: record for name in found if (record := _earlier(output, head, name))}
+        waiting = [song for name, song in found.items() if name not in done]
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+        results = parallel(joblib.delayed(_score)(song, system, metrics) for song in waiting)
+        for song, result in tqdm(results, total=len(waiting), desc=f"scoring {head['system']}", unit="song", disable=None):
+            if isinstance(result, str):
+                failed[song.name] = result
+            else:
+                write_json(_place(output, subset, song.name), result)
+                done[song.name] = result
+        summary = summarise(output, head, {name: done[name] for name in found if name in done})
     if failed:
-        raise KerasepError(f"{len(failed)} of {len(found)} songs were not scored: {'; '.join(failed)}")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(failed.items()))
+        raise KerasepError(f"{len(failed)} of {len(places)} songs were not scored: {reasons}")
     return summary
 
 
-def summarise(output: Path, head: dict[str, Any], found: list[Song]) -> dict[str, Any]:
-    """Write `scores.csv` and `summary.json` from the songs' own files; returns the summary."""
+def _open(places: dict[str, Path], subset: str, remix: bool) -> tuple[dict[str, Song], dict[str, str]]:
+    """The songs that can be opened, and what is wrong with the others."""
+    found, failed = {}, {}
+    for name, path in tqdm(places.items(), desc=f"opening {subset}", unit="song", disable=None):
+        try:
+            found[name] = open_song(name, path, remix)
+        except CacheError:
+            raise
+        except KerasepError as error:
+            failed[name] = str(error)
+    return found, failed
+
+
+def _earlier(output: Path, head: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """A song's scores from an earlier call."""
+    place = _place(output, head["subset"], name)
+    if not place.exists():
+        return None
+    try:
+        return read_song(place, head["targets"], head["metrics"].names)
+    except KerasepError as error:
+        _say(f"{error}: the song is scored again")
+        return None
+
+
+def _say(text: str) -> None:
+    tqdm.write(f"kerasep: {printable(text)}", file=sys.stderr)
+
+
+def summarise(output: Path, head: dict[str, Any], records: Records) -> dict[str, Any]:
+    """Write `scores.csv` and `summary.json`, and say what has no score; returns the summary."""
     rows = []
-    for song in found:
-        for target in json.loads(_place(output, head["subset"], song).read_text(encoding="utf-8"))["targets"]:
+    for name, record in records.items():
+        for target in record["targets"]:
             metrics = list(target["whole"])
             medians = {m: _median([frame["metrics"][m] for frame in target["frames"]]) for m in metrics}
             whole = {f"{m}_whole": target["whole"][m] for m in metrics}
-            rows.append({"track": song.name, "target": target["name"], **medians, **whole})
+            rows.append({"track": printable(name), "target": target["name"], **medians, **whole})
     columns = list(rows[0]) if rows else []
     with replacing(output / TABLE) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -131,32 +173,33 @@ def summarise(output: Path, head: dict[str, Any], found: list[Song]) -> dict[str
         "numpy": np.__version__,
         "scipy": scipy.__version__,
     }
-    summary = head | {"songs": len(found), **over, "versions": versions}
+    summary = head | {"songs": len(records), **over, "unscored": _unscored(rows), "versions": versions}
     write_json(output / SUMMARY, summary)
+    for song in summary["unscored"]:
+        reason = "a reference or an estimate is silent in all frames, or an estimate is exact"
+        of = ", ".join(f"{target} ({', '.join(metrics)})" for target, metrics in song["targets"].items())
+        _say(f"{song['track']}: no score of {of}: {reason}: medians are without it")
     return summary
 
 
-def _claim(output: Path, head: dict[str, Any], resume: bool) -> None:
-    """Make sure that a folder's scores are of one system with one choice of settings."""
-    place = output / "settings.json"
-    if place.exists():
-        if not resume:
-            raise KerasepError(f"{output}: holds scores already: add --resume to go on with them, or name another folder")
-        if json.loads(place.read_text(encoding="utf-8")) != json.loads(json.dumps(head)):
-            raise KerasepError(f"{output}: holds scores made with other settings: name another folder")
-    else:
-        write_json(place, head)
+def _unscored(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Songs that have no score of some targets, with the metrics that miss: not even one frame's."""
+    missing: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        if metrics := [name for name, value in row.items() if isinstance(value, float) and math.isnan(value)]:
+            missing.setdefault(row["track"], {})[row["target"]] = metrics
+    return [{"track": track, "targets": targets} for track, targets in missing.items()]
 
 
-def _place(output: Path, subset: str, song: Song) -> Path:
-    return output / subset / f"{song.name}.json"
+def _place(output: Path, subset: str, name: str) -> Path:
+    return output / subset / f"{name}.json"
 
 
 def _score(song: Song, system: System, metrics: Metrics) -> tuple[Song, dict[str, Any] | str]:
     """A song's scores, or what went wrong: one bad song must not end hours of work."""
     try:
         references = {target: song.read(target, frames=song.frames) for target in system.targets}
-        stems = {target: _fitted(stem, references[target]) for target, stem in system.stems(song).items()}
+        stems = {target: _fitted(target, stem, references[target], song.rate) for target, stem in _stems(system, song).items()}
         for target, stem in stems.items():
             if not np.isfinite(stem).all():
                 raise KerasepError(f"the estimate of {target} holds NaN or infinite samples")
@@ -167,13 +210,29 @@ def _score(song: Song, system: System, metrics: Metrics) -> tuple[Song, dict[str
             scores = Scores(frames, whole)
         else:
             scores = evaluate(references, stems, song.rate)
-    except (KerasepError, ValueError) as error:
-        return song, str(error)
+    except (KerasepError, ValueError, MemoryError) as error:
+        return song, first_line(error)
     return song, _museval(scores)
 
 
-def _fitted(stem: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """An estimate with its reference's length, cut or filled with zeros, as museval does; mono becomes two equal channels."""
+def _stems(system: System, song: Song) -> dict[str, np.ndarray]:
+    try:
+        return system.stems(song)
+    except Exception as error:  # ONNX Runtime and LiteRT raise anything at all
+        raise KerasepError(first_line(error)) from error
+
+
+def _fitted(target: str, stem: np.ndarray, reference: np.ndarray, rate: int) -> np.ndarray:
+    """An estimate with its reference's length, cut or filled with zeros, as museval does; mono becomes two equal channels.
+
+    Raises:
+        KerasepError: more than a few samples would be cut or filled.
+    """
+    if abs(len(stem) - len(reference)) > NEAR * rate:
+        given, wanted = len(stem) / rate, len(reference) / rate
+        raise KerasepError(
+            f"the estimate of {target} lasts {given:.2f} s, the reference {wanted:.2f} s: separate the song again"
+        )
     stem = np.broadcast_to(stem, (len(stem), reference.shape[1]))
     return np.pad(stem[: len(reference)], ((0, max(0, len(reference) - len(stem))), (0, 0)))
 

@@ -1,7 +1,6 @@
 """Scores of systems, read back: folders that `kerasep evaluate` wrote, and the thesis' own figures."""
 
 import csv
-import json
 import math
 import statistics
 from collections import defaultdict
@@ -10,14 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, printable
 from kerasep.evaluation.bsseval import METRICS
 from kerasep.evaluation.evaluate import SUMMARY, TABLE
+from kerasep.evaluation.records import SHAPE, Songs, read_json, read_scores
 
 THESIS = {"deepconvsep": "DeepConvSep, thesis", "openunmix": "Open-Unmix, thesis", "conv": "its own network, thesis"}
 ORDER = ("vocals", "drums", "bass", "other")
-
-Songs = dict[str, dict[str, float]]  # {song: {metric: dB}}
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Results:
     """One system's scores.
 
     Attributes:
-        name: for tables.
+        name: for tables; it may be any text in one line.
         songs: {target: {song: {metric: dB}}}, medians over frames and, as METRIC_whole, over the whole song.
         summary: its `summary.json`, empty for the thesis' systems.
     """
@@ -48,19 +46,14 @@ def load_results(folders: list[Path]) -> list[Results]:
     results = []
     for folder in folders:
         try:
-            summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            songs: dict[str, Songs] = defaultdict(dict)
-            with (folder / TABLE).open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    track, target = row.pop("track"), row.pop("target")
-                    songs[target][track] = {metric: float(value) for metric, value in row.items()}
-        except (OSError, ValueError, KeyError) as error:
+            summary, songs = read_json(folder / SUMMARY, SHAPE), read_scores(folder / TABLE)
+        except KerasepError as error:
             raise KerasepError(f"{folder}: holds no finished scores ({error}): kerasep evaluate makes them") from error
-        results.append(Results(summary["system"], dict(songs), summary))
+        results.append(Results(printable(summary["system"]), songs, summary))
     names = [result.name for result in results]
     if len(set(names)) < len(names):  # the same system with other settings: tell them apart by their folders
         for number, folder in enumerate(folders):
-            results[number] = replace(results[number], name=f"{names[number]} ({folder.name})")
+            results[number] = replace(results[number], name=f"{names[number]} ({printable(folder.name)})")
     return results
 
 

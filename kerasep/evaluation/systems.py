@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kerasep.datasets.musdb import SOURCES, Song
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, printable
 from kerasep.hub import load
 from kerasep.inference.artifact import sha256
 from kerasep.inference.open import open_separator
@@ -105,10 +105,10 @@ class Estimates(_WithoutManifest):
 
     @property
     def name(self) -> str:
-        return self.folder.name
+        return printable(self.folder.name)
 
     def settings(self) -> dict[str, Any]:
-        return {"folder": self.folder.name}
+        return {"folder": self.name}
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
         places = [place for place in (self.folder, *self.folder.glob("*/")) if (place / song.name).is_dir()]
