@@ -1,10 +1,17 @@
 """Pictures of scores. matplotlib is imported when they are drawn."""
 
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasep.evaluation.results import Results, metrics_of, targets_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LONGEST = 60  # letters of a name
 
 
 def box_plots(results: list[Results], thesis: list[Results], path: Path) -> None:
@@ -31,17 +38,18 @@ def box_plots(results: list[Results], thesis: list[Results], path: Path) -> None
             for line in boxes["medians"]:
                 line.set_color("black")
             if metric == metrics[0]:
-                boxes["boxes"][0].set_label(result.name)
+                boxes["boxes"][0].set_label(_label(result.name))
             for some in values:
                 if some:
                     low.append(np.percentile(some, 5))
                     high.append(np.percentile(some, 95))
-        axis.set_ylim(min(low) - 3, max(high) + 3)  # a few outliers of the thesis lie tens of dB below
-        axis.set_xticks(range(len(targets)), targets)
+        if low:
+            axis.set_ylim(min(low) - 3, max(high) + 3)  # a few outliers of the thesis lie tens of dB below
+        axis.set_xticks(range(len(targets)), map(_label, targets))
         axis.set_ylabel(f"{metric} in dB")
         axis.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=100, format="png")
+    _save(figure, path)
 
 
 def places(results: list[Results], path: Path) -> None:
@@ -57,11 +65,22 @@ def places(results: list[Results], path: Path) -> None:
         values = [result.median(target, "SDR") for target in targets]
         marker, size = ("|", 400) if bound else ("o", 70)
         axis.scatter(
-            values, range(len(targets)), s=size, marker=marker, color=colormaps["tab10"](number % 10), label=result.name
+            values, range(len(targets)), s=size, marker=marker, color=colormaps["tab10"](number % 10), label=_label(result.name)
         )
-    axis.set_yticks(range(len(targets)), targets)
+    axis.set_yticks(range(len(targets)), map(_label, targets))
     axis.set_ylim(len(targets) - 0.4, -0.6)  # the first on top
     axis.set_xlabel("median SDR in dB")
     axis.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, markerscale=0.6)
-    figure.savefig(path, dpi=100, format="png")
+    _save(figure, path)
+
+
+def _label(name: str) -> str:
+    """A name as matplotlib draws it: "$" begins no mathematics, and "_" at its start hides it from no legend."""
+    return (" " if name.startswith("_") else "") + name[:LONGEST].replace("$", r"\$")
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
+        figure.savefig(path, dpi=100, format="png")

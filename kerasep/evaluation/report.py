@@ -23,7 +23,7 @@ from kerasep.evaluation.results import (
     thesis_results,
 )
 from kerasep.files import replacing
-from kerasep.markdown import table
+from kerasep.markdown import literal, table
 
 GENRES = {"Pop": "Pop/Rock", "Rock": "Pop/Rock", "Rap": "Reggae/Rap", "Reggae": "Reggae/Rap"}  # merged as in the thesis
 SEED = 0
@@ -45,7 +45,8 @@ def write_report(folders: list[Path], output: Path) -> None:
     lines = ["# Scores", ""]
     for result in results:
         settings = json.dumps(result.summary["settings"]) if result.summary["settings"] else "no settings"
-        lines.append(f"- {result.name}: {result.summary['songs']} songs of the {result.summary['subset']} subset; {settings}")
+        songs = f"{result.summary['songs']} songs of the {literal(result.summary['subset'])} subset"
+        lines.append(f"- {literal(result.name)}: {songs}; {literal(settings)}")
     lines += ["", "![Scores by metric and target](scores.png)", "", "![Between floor and ceiling](place.png)", ""]
     for title, body in sections:
         lines += [f"## {title}", "", *body, ""]
@@ -69,7 +70,7 @@ def medians(results: list[Results]) -> list[str]:
     for result in results:
         for target in targets_of([result]):
             values = (_number(result.median(target, metric)) for metric in metrics)
-            rows.append((result.name, target, *values, str(len(result.values(target, "SDR")))))
+            rows.append((literal(result.name), literal(target), *values, str(len(result.values(target, "SDR")))))
     return table(("system", "target", *metrics, "songs"), rows)
 
 
@@ -93,7 +94,7 @@ def by_genre(results: list[Results]) -> list[str]:
                 scores = [s.get("SDR", math.nan) for song, s in result.songs[target].items() if genre.get(song) == column]
                 values = [value for value in scores if not math.isnan(value)]
                 cells.append(f"{statistics.median(values):.2f} ({len(values)})" if values else "–")
-            rows.append((result.name, target, *cells))
+            rows.append((literal(result.name), literal(target), *cells))
     for row in figures("thesis_by_genre.csv"):
         rows.append((THESIS[row["model"]], row["target"], *(row.get(column, "–") for column in columns)))
     return table(("system", "target", *columns), rows)
@@ -103,7 +104,7 @@ def leaderboard(results: list[Results]) -> list[str]:
     """Table 6-6 with these systems in it, by the mean over vocals, drums and bass."""
     rows: list[tuple[str, list[float]]] = []
     for result in results:
-        rows.append((f"**{result.name}**", [result.median(target, "SDR") for target in ORDER[:3]]))
+        rows.append((f"**{literal(result.name)}**", [result.median(target, "SDR") for target in ORDER[:3]]))
     for key, name in THESIS.items():
         values = {row["target"]: float(row["SDR"]) for row in figures("thesis_medians.csv") if row["model"] == key}
         rows.append((name, [values[target] for target in ORDER[:3]]))
@@ -121,8 +122,8 @@ def per_song(results: list[Results]) -> list[str]:
     rows = []
     for track in tracks:
         cells = [_number(result.songs.get(t, {}).get(track, {}).get("SDR", math.nan)) for t in targets for result in results]
-        rows.append((track, *cells))
-    return table(("song", *(f"{target}, {result.name}" for target in targets for result in results)), rows)
+        rows.append((literal(track), *cells))
+    return table(("song", *(literal(f"{target}, {result.name}") for target in targets for result in results)), rows)
 
 
 def paired(results: list[Results]) -> list[str]:
@@ -140,7 +141,7 @@ def paired(results: list[Results]) -> list[str]:
                 low, high = interval(pairs)
                 verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
                 cells = (f"{pairs.mean():+.2f}", f"{low:+.2f} to {high:+.2f}", str(len(pairs)), verdict)
-                rows.append((f"{result.name} − {results[0].name}", target, *cells))
+                rows.append((literal(f"{result.name} − {results[0].name}"), literal(target), *cells))
     return table(("difference of SDR", "target", "mean", "95 % interval", "songs", "verdict"), rows)
 
 
@@ -154,7 +155,7 @@ def differences(base: Results, other: Results, target: str, metric: str = "SDR")
 def interval(values: np.ndarray) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13)."""
     random = np.random.default_rng(SEED)
-    means = values[random.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+    means = [values[random.integers(len(values), size=len(values))].mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 

@@ -3,26 +3,31 @@
 import csv
 import json
 import math
+import os
 import statistics
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from kerasep.cli import main
 from kerasep.errors import KerasepError
-from kerasep.evaluation import report
+from kerasep.evaluation import plots, report
 from kerasep.evaluation.results import figures, load_results, thesis_results
 
 SONGS = ("Al James - Schoolboy Facination", "M.E.R.C. Music - Knockout", "Unknown - Song")
 
 
-def write_scores(folder, system: str, sdr: dict[str, list[float]]):
+def write_scores(folder, system: str, sdr: dict[str, list[float]], songs=SONGS):
     folder.mkdir()
-    with (folder / "scores.csv").open("w", newline="") as file:
+    with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["track", "target", "SDR", "SIR", "SDR_whole", "SIR_whole"])
         for target, values in sdr.items():
-            for song, value in zip(SONGS, values, strict=True):
+            for song, value in zip(songs, values, strict=True):
                 writer.writerow([song, target, value, 2 * value, value, 2 * value])
     summary = {"system": system, "settings": {"mask": "ratio"}, "subset": "test", "songs": 3}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -109,3 +114,69 @@ def test_the_same_system_twice_is_named_by_its_folders(folders, tmp_path):
 def test_a_folder_without_scores(tmp_path):
     with pytest.raises(KerasepError, match="holds no finished scores"):
         load_results([tmp_path])
+
+
+STRANGE = [
+    "$x",
+    "$x_1^2$",
+    r"\$\frac{",
+    "_hidden",
+    "a|b",
+    "<script>alert(1)</script>",
+    "`code`",
+    "a\nb",
+    "\x1b[2J",
+    "😀",
+    "x" * 5000,
+]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_names_of_any_letters(tmp_path, name, capsys):
+    """They break no row and no picture, and neither page nor terminal does what they say."""
+    folder = write_scores(tmp_path / "a", name, {name: [1, 2, 9], "drums": [1, 2, 3]}, songs=(name, "B", "C"))
+    plain = write_scores(tmp_path / "b", "B", {"vocals": [1, 2, 9], "drums": [1, 2, 3]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["report", str(folder), str(plain), "-o", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in text and "\x1b" not in text
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("|") and lines[number - 1].startswith("|"):
+            assert line.count("|") == lines[number - 1].count("|"), line
+    captured = capsys.readouterr()
+    assert captured.err == "" and "\x1b" not in captured.out
+
+
+def test_a_name_in_a_legend():
+    """matplotlib leaves names with a leading "_" out, and reads mathematics between two "$"."""
+    figure = Figure()
+    axis = figure.subplots()
+    for name in ("_a", "$x$"):
+        axis.plot([0, 1], label=plots._label(name))
+    texts = axis.legend().get_texts()
+    assert [text._preprocess_math(text.get_text()) for text in texts] == [(" _a", False), ("$x$", False)]
+
+
+@pytest.mark.parametrize("file", ["summary.json", "scores.csv"])
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b"[" * 100_000, b"{}", b"track,target,SDR\n"])
+def test_damaged_scores_are_one_line(folders, file, content, capsys):
+    (folders[1] / file).write_bytes(content)
+    assert main(["report", *map(str, folders), "-o", str(folders[0] / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{folders[1]}: holds no finished scores ({folders[1] / file}: " in line
+    assert not (folders[0] / "out").exists()
+
+
+def test_a_report_where_nothing_has_a_score(tmp_path):
+    folder = write_scores(tmp_path / "a", "A", {"vocals": [math.nan] * 3})
+    assert main(["report", str(folder), "-o", str(tmp_path / "out")]) == 0
+
+
+def test_a_report_in_a_locale_without_its_minus_sign(folders, tmp_path):
+    locale = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "kerasep", "report", *folders, "-o", tmp_path / "öut"]
+    done = subprocess.run(command, env=locale, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "| B − A |" in (tmp_path / "öut" / "report.md").read_text(encoding="utf-8")
