@@ -6,6 +6,7 @@ A. Liutkus and N. Ito, LVA/ICA 2018). Songs are scored independently, with jobli
 
 import csv
 import math
+import os
 import platform
 import statistics
 import sys
@@ -29,6 +30,7 @@ from kerasep.files import replacing, write_json
 
 SUMMARY = "summary.json"
 TABLE = "scores.csv"
+LONGEST = 200  # bytes of a song's name: its file's is longer, and may have 255
 NEAR = 0.1  # seconds that an estimate may be shorter or longer than its reference: some programs pad the last block
 
 Records = dict[str, dict[str, Any]]  # {song: its scores in museval's schema}
@@ -74,7 +76,7 @@ def evaluate_system(
         The summary.
 
     Raises:
-        UsageError: MUSDB18 has no such target.
+        UsageError: MUSDB18 has no such target, or `jobs` is 0.
         KerasepError: the data set cannot be used, or the folder has other scores in it; also when songs could not be opened
             or scored, after all others were scored and written.
 
@@ -86,6 +88,8 @@ def evaluate_system(
     unknown = sorted(set(system.targets) - {*SOURCES, *SUMS})
     if unknown:
         raise UsageError(f"{root}: MUSDB18 has no {unknown[0]!r}: choose targets that it has with --targets")
+    if not jobs:
+        raise UsageError("--jobs 0: one song at a time is the least")
     places = find(root, subset, is_wav)
     if not places:
         raise KerasepError(f"{root}: has no songs of the {subset} subset")
@@ -106,7 +110,9 @@ def evaluate_system(
         waiting = [song for name, song in found.items() if name not in done]
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         results = parallel(joblib.delayed(_score)(song, system, metrics) for song in waiting)
-        for song, result in tqdm(results, total=len(waiting), desc=f"scoring {head['system']}", unit="song", disable=None):
+        for song, result in tqdm(
+            results, total=len(waiting), desc=f"scoring {printable(system.name)}", unit="song", disable=None
+        ):
             if isinstance(result, str):
                 failed[song.name] = result
             else:
@@ -124,6 +130,8 @@ def _open(places: dict[str, Path], subset: str, remix: bool) -> tuple[dict[str, 
     found, failed = {}, {}
     for name, path in tqdm(places.items(), desc=f"opening {subset}", unit="song", disable=None):
         try:
+            if len(os.fsencode(name)) > LONGEST:
+                raise KerasepError(f"{path}: its name has more than {LONGEST} bytes: shorten it")
             found[name] = open_song(name, path, remix)
         except CacheError:
             raise

@@ -1,19 +1,33 @@
 """Pictures of scores. matplotlib is imported when they are drawn."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kerasep.evaluation.results import Results, metrics_of, targets_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 LONGEST = 60  # letters of a name
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without matplotlib's notes on letters that its font lacks, drawn as boxes, and on folders it cannot keep its fonts in."""
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_quietly()
 def box_plots(results: list[Results], thesis: list[Results], path: Path) -> None:
     """Every metric by target and system: boxes from quartile to quartile over songs, whiskers at 1.5 of their length."""
     from matplotlib import colormaps
@@ -49,9 +63,10 @@ def box_plots(results: list[Results], thesis: list[Results], path: Path) -> None
         axis.set_ylabel(f"{metric} in dB")
         axis.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    _save(figure, path)
+    figure.savefig(path, dpi=100, format="png")
 
 
+@_quietly()
 def places(results: list[Results], path: Path) -> None:
     """Each system's median SDR on one scale per target, which shows where models stand between the floor and the oracles."""
     from matplotlib import colormaps
@@ -72,15 +87,9 @@ def places(results: list[Results], path: Path) -> None:
     axis.set_xlabel("median SDR in dB")
     axis.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, markerscale=0.6)
-    _save(figure, path)
+    figure.savefig(path, dpi=100, format="png")
 
 
 def _label(name: str) -> str:
     """A name as matplotlib draws it: "$" begins no mathematics, and "_" at its start hides it from no legend."""
     return (" " if name.startswith("_") else "") + name[:LONGEST].replace("$", r"\$")
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # a letter that the font lacks is drawn as a box
-        figure.savefig(path, dpi=100, format="png")

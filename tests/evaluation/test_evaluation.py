@@ -178,6 +178,7 @@ BAD_SONGS = {  # of a data set: what is done to a song's folder, and what is sai
     "folder link": (lambda folder: relink(folder, folder.parent / "gone"), "Song 1: cannot be read"),
     "pipe": (lambda folder: pipe(folder / "bass.wav"), "bass.wav: missing or no WAV"),
     "mono": (lambda folder: soundfile.write(folder / "bass.wav", np.ones(88200), 44100), "are not stereo"),
+    "name": (lambda folder: folder.rename(folder.with_name("Song 1: " + 240 * "x")), "more than 200 bytes"),
     "NaN": (lambda folder: respoil(folder, lambda s: s * np.nan), "bass.wav: NaN or infinite sample at 0"),
     "infinite": (lambda folder: respoil(folder, lambda s: s / np.where(s > 0, 0, 1)), "bass.wav: NaN or infinite sample at"),
     "empty": (lambda folder: respoil(folder, lambda s: s[:0], all_=True), "no samples"),
@@ -367,6 +368,8 @@ def test_a_source_silent_throughout_is_named(tmp_path, song):
 def test_targets_that_musdb_lacks(root, tmp_path):
     with pytest.raises(UsageError, match="has no 'piano'"):
         evaluate_system(Mixture(("piano",)), root, "test", tmp_path / "scores")
+    with pytest.raises(UsageError, match="--jobs 0"):
+        evaluate_system(Mixture(), root, "test", tmp_path / "scores", jobs=0)
     with pytest.raises(KerasepError, match="no folder train/"):
         evaluate_system(Mixture(), root, "train", tmp_path / "scores")
 

@@ -175,7 +175,8 @@ def test_a_report_where_nothing_has_a_score(tmp_path):
 
 
 def test_a_report_in_a_locale_without_its_minus_sign(folders, tmp_path):
-    locale = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    locale = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii", "HOME": str(tmp_path / "a" / "none")}
+    locale |= {"XDG_CACHE_HOME": "/proc/none", "XDG_CONFIG_HOME": "/proc/none"}  # where matplotlib would keep its fonts
     command = [sys.executable, "-m", "kerasep", "report", *folders, "-o", tmp_path / "öut"]
     done = subprocess.run(command, env=locale, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
