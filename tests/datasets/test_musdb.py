@@ -1,5 +1,6 @@
 """MUSDB18 in both of its forms, and folders that are not MUSDB18."""
 
+import errno
 import shutil
 import subprocess
 from importlib.util import find_spec
