@@ -36,6 +36,11 @@ def load(
 ) -> Separator:
     """Open a separator. What is not chosen is as the model's manifest has it.
 
+    Stems with their residual add up to the mixture, to the last digits of float32, at any rate and in any channels. Without it,
+    those of masks that share the mixture (all targets, ratio or binary) lack what the network does not hear: what is above half
+    its rate, and, where it is mono, what channels do not have in common. A Wiener filter withholds a little more
+    (`kerasep.signal.wiener`).
+
     Args:
         model: a name that `kerasep models` lists, or a file that kerasep packed or exported. Published weights are fetched and
             converted on first use.
@@ -43,8 +48,9 @@ def load(
         mask: "none" (estimated magnitudes with the mixture's phase), "ratio" or "binary".
         exponent: of the ratio mask.
         wiener: iterations of the Wiener filter, 0 for none. With a filter, the mask only makes its start.
-        residual: give one more stem, "residual": what the chosen targets leave of the mixture. A filter then shares the mixture
-            among these alone, as Open-Unmix's does.
+        residual: give one more stem, "residual": the mixture less the chosen targets' stems, sample by sample. A filter then
+            shares the mixture among these targets and a rest, as Open-Unmix's does; the residual is that rest, with what the
+            filter withholds and what the network does not hear.
         threads: for the network, all cores if None.
         provider: what runs an ONNX file: "auto" (a GPU where one opens the file, else the CPU), or ONNX Runtime's name for it
             without "ExecutionProvider", with options of its own if need be: "cpu", "cuda:device_id=1", "openvino".

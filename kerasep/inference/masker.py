@@ -1,6 +1,5 @@
 """From estimates to stems: which mask, which filter, which targets."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,33 +8,36 @@ import numpy as np
 from kerasep.errors import UsageError
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Masking
+from kerasep.inference.residual import RESIDUAL
 from kerasep.signal import masks
 from kerasep.signal.wiener import wiener as filtered
 
-RESIDUAL = "residual"
-
 
 class Masker:
-    """From estimates to stems: a mask and a filter, as chosen or as the manifest has them.
-
-    Attributes:
-        targets: the stems it gives.
-    """
+    """From estimates to stems: a mask and a filter, as chosen or as the manifest has them."""
 
     def __init__(
         self,
         manifest: Manifest,
         default: Masking,
-        targets: Iterable[str] | None,
+        chosen: tuple[str, ...],
         mask: str | None,
         exponent: float | None,
         wiener: int | None,
         residual: bool,
     ) -> None:
-        """Raises UsageError for an unknown target or mask, or a number out of range."""
-        self.chosen = manifest.chosen(targets)
+        """
+        Args:
+            manifest: has all targets.
+            default: what the manifest says.
+            chosen: targets to make stems of.
+            mask, exponent, wiener, residual: see `kerasep.load`.
+
+        Raises:
+            UsageError: an unknown mask, or a number out of range.
+        """
+        self.chosen = chosen
         self.residual = residual
-        self.targets = (*self.chosen, RESIDUAL) if residual else self.chosen
         changes: dict[str, Any] = {"mask": mask, "exponent": exponent, "wiener": wiener}
         try:
             self.masking = replace(default, **{name: value for name, value in changes.items() if value is not None})
@@ -53,16 +55,15 @@ class Masker:
 
     def settings(self) -> dict[str, Any]:
         """All choices, as JSON values."""
-        chosen = {"mask": str(self.masking.mask), "exponent": self.masking.exponent, "wiener": self.masking.wiener}
-        return chosen | ({"residual": True} if self.residual else {})
+        return {"mask": str(self.masking.mask), "exponent": self.masking.exponent, "wiener": self.masking.wiener}
 
     def parts(self, estimates: masks.Gains, mixture: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-        """Each stem as a spectrum and a gain on it, which the inverse transform applies in passing."""
+        """Each chosen stem as a spectrum and a gain on it, which the inverse transform applies in passing."""
         gains = self.gains(estimates, mixture)
         if self.masking.wiener:
             stems = filtered(gains, mixture, self.masking.wiener, self.masking.filter_frames)
-            return {target: (stem, None) for target, stem in stems.items()}
-        return {target: (mixture, gain) for target, gain in gains.items()}
+            return {target: (stems[target], None) for target in self.chosen}
+        return {target: (mixture, gains[target]) for target in self.chosen}
 
     def gains(self, estimates: masks.Gains, mixture: np.ndarray) -> masks.Gains:
         """What the masks make of the mixture, before any filter; all (frames, bins, channels)."""
@@ -73,8 +74,7 @@ class Masker:
         else:
             gains = masks.magnitude_gains(estimates, np.abs(mixture))
         # A filter shares the mixture among all targets, wanted or not, unless there is the residual to take the rest.
-        if self.residual or self.masking.wiener == 0:
+        if self.residual and self.masking.wiener:
             gains = {target: gains[target] for target in self.chosen}
-        if self.residual:
             gains[RESIDUAL] = masks.residual_gain(gains)
         return gains

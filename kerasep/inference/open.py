@@ -25,10 +25,10 @@ def open_separator(
     """
     graph = artifact.manifest.graph
     if isinstance(graph, WaveformGraph):
-        choices = {"mask": mask, "exponent": exponent, "wiener": wiener, "residual": residual or None}
+        choices = {"mask": mask, "exponent": exponent, "wiener": wiener}
         if made := [name for name, choice in choices.items() if choice is not None]:
             raise UsageError(f"{artifact.path}: makes its stems inside the graph: leave --{' and --'.join(made)} out")
-        return WaveformSeparator(artifact, targets)
+        return WaveformSeparator(artifact, targets, residual)
     if isinstance(graph, StepGraph):
         if wiener:
             raise UsageError(

@@ -18,6 +18,7 @@ from kerasep.inference.files import Format, separate_file
 from kerasep.inference.graphs import SpectrogramGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masker import Masker
+from kerasep.inference.residual import RESIDUAL, Residual
 from kerasep.signal import masks
 from kerasep.signal.audio import resampled
 from kerasep.signal.stft import Synthesis, stft_blocks
@@ -32,7 +33,9 @@ class Separator(ABC):
     Attributes:
         artifact: the file.
         manifest: of the artifact.
-        targets: the stems it gives.
+        chosen: the targets that it makes stems of.
+        residual: whether it gives what these leave of the mixture as well.
+        targets: the stems it gives: the chosen ones, and "residual".
         rate, channels: of the sound that the graph works on. Any other is converted, and stems are converted back.
 
     Example:
@@ -43,10 +46,17 @@ class Separator(ABC):
         {'vocals': (44100, 2)}
     """
 
-    artifact: Artifact
-    targets: tuple[str, ...]
-    rate: int
-    channels: int
+    def __init__(self, artifact: Artifact, rate: int, channels: int, targets: Iterable[str] | None, residual: bool) -> None:
+        """Raises UsageError for an unknown target, for none, or for a residual beside a target of that name."""
+        self.artifact = artifact
+        self.rate, self.channels = rate, channels
+        self.chosen = artifact.manifest.chosen(targets)
+        if not self.chosen:
+            raise UsageError(f"no targets: choose from {', '.join(self.manifest.targets)}")
+        if residual and RESIDUAL in self.chosen:
+            raise UsageError(f"{artifact.path}: has a target {RESIDUAL!r} of its own: leave --residual out")
+        self.residual = residual
+        self.targets = (*self.chosen, RESIDUAL) if residual else self.chosen
 
     @property
     def manifest(self) -> Manifest:
@@ -54,7 +64,7 @@ class Separator(ABC):
 
     def settings(self) -> dict[str, Any]:
         """What decides its stems besides the file, as JSON values."""
-        return {}
+        return {"residual": True} if self.residual else {}
 
     def __call__(self, audio: np.ndarray, rate: int) -> Stems:
         """Separate a whole signal.
@@ -94,16 +104,17 @@ class Separator(ABC):
         Yields:
             The next samples of every target, as many in all as went in.
         """
-        given = Counted(pieces)
+        left = Residual()
+        given = Counted(map(left.hear, pieces) if self.residual else pieces)
         fitted = (to_channels(piece, self.channels) for piece in given)
         taken = Counted(resampled(fitted, rate, self.rate, self.channels))
-        outputs = {target: Output(self.rate, self.channels, rate, channels) for target in self.targets}
+        outputs = {target: Output(self.rate, self.channels, rate, channels) for target in self.chosen}
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy release the interpreter's lock in long loops
             for chunk in self._chunks(taken):
                 ready = {target: pool.submit(outputs[target].push, make, taken.samples) for target, make in chunk.items()}
                 chunk.clear()  # else its arrays would be there until the next ones are, and with them twice the memory
-                yield {target: ready.pop(target).result() for target in self.targets}
-        yield {target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}
+                yield self._complete({target: ready.pop(target).result() for target in self.chosen}, left)
+        yield self._complete({target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}, left)
 
     def separate_file(
         self, path: str | Path, folder: str | Path, *, format: str = Format.WAV, float32: bool = False, overwrite: bool = False
@@ -111,9 +122,13 @@ class Separator(ABC):
         """Separate an audio file into FOLDER/<target>.<format>; see `kerasep.inference.files.separate_file`."""
         return separate_file(self, path, folder, format=format, float32=float32, overwrite=overwrite)
 
+    def _complete(self, stems: Stems, left: Residual) -> Stems:
+        """The chosen stems' next samples, with the residual's where it is asked for."""
+        return stems | {RESIDUAL: left.of(stems.values())} if self.residual else stems
+
     @abstractmethod
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
-        """What gives the next samples of each stem of a signal at the graph's own rate and channels."""
+        """What gives the next samples of each chosen stem of a signal at the graph's own rate and channels."""
 
 
 class SpectrogramSeparator(Separator):
@@ -139,24 +154,22 @@ class SpectrogramSeparator(Separator):
         graph = artifact.manifest.graph
         if not isinstance(graph, SpectrogramGraph):
             raise UsageError(f"{artifact.path}: no spectrogram graph: open it with kerasep.load")
-        self.artifact = artifact
+        super().__init__(artifact, graph.spectrogram.rate, graph.spectrogram.channels, targets, residual)
         self.graph = graph
-        self.rate, self.channels = graph.spectrogram.rate, graph.spectrogram.channels
-        self.masker = Masker(artifact.manifest, graph.masking, targets, mask, exponent, wiener, residual)
-        self.targets = self.masker.targets
+        self.masker = Masker(artifact.manifest, graph.masking, self.chosen, mask, exponent, wiener, residual)
 
     def settings(self) -> dict[str, Any]:
-        return self.masker.settings()
+        return self.masker.settings() | super().settings()
 
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
         spectrogram, blocks, grid = self.graph.spectrogram, self.graph.blocks, self.graph.masking.filter_frames
-        inverses = {target: Synthesis(spectrogram, spectrogram.channels) for target in self.targets}
+        inverses = {target: Synthesis(spectrogram, spectrogram.channels) for target in self.chosen}
         for before, block, after in with_context(stft_blocks(pieces, spectrogram, blocks.frames), blocks.context):
             estimates = self._estimates(before, block, after)
             for start in range(0, len(block), grid):
                 part = slice(start, start + grid)
                 stems = self.masker.parts({target: values[part] for target, values in estimates.items()}, block[part])
-                yield {target: partial(inverses[target].push, *stems[target]) for target in self.targets}
+                yield {target: partial(inverses[target].push, *stems[target]) for target in self.chosen}
         yield {target: inverse.finish for target, inverse in inverses.items()}
 
     def _estimates(self, before: np.ndarray, block: np.ndarray, after: np.ndarray) -> masks.Gains:

@@ -11,6 +11,7 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import StepGraph
 from kerasep.inference.masker import Masker
+from kerasep.inference.residual import Residual
 from kerasep.inference.separator import Chunk, Separator, Stems
 from kerasep.inference.stepping import Stepper
 from kerasep.signal.stft import Analysis, Synthesis
@@ -49,23 +50,23 @@ class StreamSeparator(Separator):
         if not isinstance(graph, StepGraph):
             remedy = "export one with python -m export RUN... --graph step"
             raise UsageError(f"{artifact.path}: takes whole spectrograms, and a stream needs a step graph: {remedy}")
-        self.artifact = artifact
+        super().__init__(artifact, graph.spectrogram.rate, graph.spectrogram.channels, targets, residual)
         self.graph = graph
-        self.masker = Masker(artifact.manifest, graph.masking, targets, mask, exponent, 0, residual)
-        self.targets = self.masker.targets
-        self.rate, self.channels, self.hop = graph.spectrogram.rate, graph.spectrogram.channels, graph.spectrogram.hop
+        self.masker = Masker(artifact.manifest, graph.masking, self.chosen, mask, exponent, 0, residual)
+        self.hop = graph.spectrogram.hop
         self.latency = graph.spectrogram.fft + graph.look_ahead * graph.spectrogram.hop
         self.restart()
 
     def settings(self) -> dict[str, Any]:
-        return self.masker.settings()
+        return self.masker.settings() | super().settings()
 
     def restart(self) -> None:
         """Forget the song so far, and begin another."""
         spectrogram = self.graph.spectrogram
         self.stepper = Stepper(self.artifact.runtime.run, self.graph, self.manifest.targets)
         self.analysis = Analysis(spectrogram, frames=1)
-        self.inverses = {target: Synthesis(spectrogram, self.channels) for target in self.targets}
+        self.inverses = {target: Synthesis(spectrogram, self.channels) for target in self.chosen}
+        self.left = Residual()
         self.waiting: deque[np.ndarray] = deque()  # frames whose estimates are still to come
         self.given = self.taken = 0  # samples in and out
 
@@ -77,11 +78,19 @@ class StreamSeparator(Separator):
         """
         if samples.ndim != 2 or samples.shape[1] != self.channels:
             raise KerasepError(f"the stream takes (samples, {self.channels}), not {samples.shape}")
-        self.given += len(samples)
-        return self._joined([self._frame(block[0]) for block in self.analysis.push(samples)])
+        samples = samples.copy()  # a program may fill its buffer again before the samples are done with
+        return self._complete(self._push(self.left.hear(samples) if self.residual else samples), self.left)
 
     def finish(self) -> Stems:
         """What is still to come after the last sample: as many samples as went in have then come out."""
+        return self._complete(self._finish(), self.left)
+
+    def _push(self, samples: np.ndarray) -> Stems:
+        """The chosen stems' next samples."""
+        self.given += len(samples)
+        return self._joined([self._frame(block[0]) for block in self.analysis.push(samples)])
+
+    def _finish(self) -> Stems:
         pieces = [self._frame(block[0]) for block in self.analysis.finish()]
         pieces += [self._stems(estimates) for estimates in self.stepper.finish()]
         pieces.append({target: inverse.finish() for target, inverse in self.inverses.items()})
@@ -90,10 +99,11 @@ class StreamSeparator(Separator):
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
         self.restart()
         for piece in pieces:
-            hops = [self.push(piece[start : start + self.hop]) for start in range(0, len(piece), self.hop)]
-            yield {target: partial(np.concatenate, [hop[target] for hop in hops]) for target in self.targets if hops}
-        stems = self.finish()
-        yield {target: partial(np.asarray, stems[target]) for target in self.targets}
+            hops = [self._push(piece[start : start + self.hop]) for start in range(0, len(piece), self.hop)]
+            if hops:  # a resampler may hold a short piece back
+                yield {target: partial(np.concatenate, [hop[target] for hop in hops]) for target in self.chosen}
+        stems = self._finish()
+        yield {target: partial(np.asarray, stems[target]) for target in self.chosen}
 
     def _frame(self, spectrum: np.ndarray) -> Stems:
         """The next frame, complex64 (bins, channels), for the samples it completes."""
@@ -110,7 +120,7 @@ class StreamSeparator(Separator):
     def _joined(self, pieces: list[Stems]) -> Stems:
         """Pieces of the stems as one, no more of them than there were samples."""
         nothing = np.zeros((0, self.channels), np.float32)
-        joined = {target: np.concatenate([nothing, *(piece[target] for piece in pieces if piece)]) for target in self.targets}
+        joined = {target: np.concatenate([nothing, *(piece[target] for piece in pieces if piece)]) for target in self.chosen}
         joined = {target: samples[: self.given - self.taken] for target, samples in joined.items()}
-        self.taken += len(joined[self.targets[0]])
+        self.taken += len(joined[self.chosen[0]])
         return joined

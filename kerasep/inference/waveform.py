@@ -18,11 +18,11 @@ class WaveformSeparator(Separator):
     A song's last samples are filled up with zeros to a number that the graph takes.
     """
 
-    def __init__(self, artifact: Artifact, targets: Iterable[str] | None = None) -> None:
+    def __init__(self, artifact: Artifact, targets: Iterable[str] | None = None, residual: bool = False) -> None:
         """
         Args:
             artifact: of a waveform graph.
-            targets: which stems to give, all if None.
+            targets, residual: see `kerasep.load`.
 
         Raises:
             UsageError: another kind of graph, or an unknown target.
@@ -30,19 +30,17 @@ class WaveformSeparator(Separator):
         graph = artifact.manifest.graph
         if not isinstance(graph, WaveformGraph):
             raise UsageError(f"{artifact.path}: no waveform graph: open it with kerasep.load")
-        self.artifact = artifact
+        super().__init__(artifact, graph.rate, graph.channels, targets, residual)
         self.graph = graph
-        self.rate, self.channels = graph.rate, graph.channels
-        self.targets = artifact.manifest.chosen(targets)
 
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
         for segment, kept in cut_segments(pieces, self.graph.segments, self.channels):
             stems = self.segment(segment)
-            yield {target: partial(stems[target].__getitem__, kept) for target in self.targets}
+            yield {target: partial(stems[target].__getitem__, kept) for target in self.chosen}
 
     def segment(self, samples: np.ndarray) -> Stems:
         """Stems of a segment, float32 (samples, channels), no longer than the graph takes; filled up with zeros."""
         length = filled_length(len(samples), self.graph.segments, self.graph.fixed)
         mixture = np.pad(samples, ((0, length - len(samples)), (0, 0))).T
         outputs = self.artifact.runtime.run({INPUT: np.repeat(mixture[None], self.graph.batch, axis=0)})
-        return {target: outputs[target][0].T for target in self.targets}
+        return {target: outputs[target][0].T for target in self.chosen}

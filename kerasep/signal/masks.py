@@ -1,7 +1,7 @@
 """From estimated magnitudes to complex stems: ratio and binary masks, in NumPy.
 
 Every mask is a real gain on the mixture. So are magnitudes with the mixture's phase: the mixture times estimate / magnitude.
-And so is a residual: the mixture times 1 less the sum of the gains.
+And so is what they leave of it: the mixture times 1 less the sum of the gains.
 
 Estimates, magnitudes and gains are float32 (frames, bins, channels), the mixture and all stems complex64 of the same shape.
 """

@@ -54,6 +54,8 @@ def test_whole_path_is_open_unmixs(originals, artifact, iterations, residual):
         expected = separator(torch.from_numpy(audio.T[None].copy()))[0].numpy()
     stems = open_separator(artifact, wiener=iterations, residual=residual)(audio, 44100)
     assert list(stems) == [*TARGETS, *(["residual"] if residual else [])]
+    if residual and iterations:  # here it has what the filter withholds as well
+        expected[-1] = audio.T - sum(expected[:-1])
     for stem, other in zip(stems.values(), expected, strict=True):
         assert np.abs(other).max() > 0.01
         assert agreement(other.T, stem) >= 60
