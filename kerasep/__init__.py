@@ -4,7 +4,8 @@
     separator = kerasep.load("bands")
     stems = separator(audio, rate)   # {"vocals": ..., "drums": ..., "bass": ..., "other": ...}
 
-`audio` is (samples, channels) or (samples,), full scale at 1; every stem has its shape.
+`audio` is (samples, channels) or (samples,): floats, full scale at 1, or PCM as int16 or int32. Every stem has its shape, in
+float32.
 `separator.separate_file("song.mp3", "out/")` writes files; `kerasep.separate` does it all in one call.
 """
 
@@ -17,6 +18,7 @@ from kerasep import hub
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.open import open_separator
 from kerasep.inference.separator import Separator
+from kerasep.inference.sound import wrong_rate
 from kerasep.signal.audio import read
 
 __version__ = "0.1.0"
@@ -82,15 +84,16 @@ def separate(
     """Separate a signal or a file into stems.
 
     Args:
-        audio: float (samples, channels) or, mono, (samples,), full scale at 1; or the path of an audio file.
-        rate: of an array, in Hz. A file has its own.
+        audio: (samples, channels) or, mono, (samples,), floats with full scale at 1 or PCM as int16 or int32; or the path of an
+            audio file.
+        rate: of an array, in Hz, 1000 to 768000. A file has its own.
         model, targets, mask, exponent, wiener, residual, provider: see `load`.
 
     Returns:
         A float32 array per target, of the shape and rate of the signal.
 
     Raises:
-        UsageError: an array without a rate, a file with one, or as `load`.
+        UsageError: an array without a rate, a file with one, an array or a rate that is none of sound's, or as `load`.
         KerasepError: the file or the samples cannot be used.
 
     Example:
@@ -102,7 +105,10 @@ def separate(
     if isinstance(audio, str | Path):
         if rate is not None:
             raise UsageError(f"{audio}: a file has its own rate: leave rate out")
-        audio, rate = read(audio)
+        path = audio
+        audio, rate = read(path)
+        if wrong := wrong_rate(rate):
+            raise KerasepError(f"{path}: {wrong}")
     elif rate is None:
         raise UsageError("an array has no rate of its own: give rate, in Hz")
     separator = load(model, targets=targets, mask=mask, exponent=exponent, wiener=wiener, residual=residual, provider=provider)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kerasep.errors import KerasepError, UsageError
+from kerasep.inference import sound
 from kerasep.inference.adapt import Counted, Output, to_channels
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.chunking import with_context
@@ -70,41 +71,47 @@ class Separator(ABC):
         """Separate a whole signal.
 
         Args:
-            audio: float (samples, channels) or, mono, (samples,); full scale at 1.
-            rate: its sample rate in Hz.
+            audio: (samples, channels) or, mono, (samples,): floats with full scale at 1, or PCM as int16 or int32.
+            rate: its sample rate in Hz, 1000 to 768000.
 
         Returns:
             A float32 array of the same shape per target.
 
         Raises:
-            KerasepError: no samples, more than two channels, or NaN or infinite samples.
+            UsageError: no samples, samples of another type or shape, more than two channels, or another rate.
+            KerasepError: NaN or infinite samples.
         """
-        audio = np.asarray(audio, np.float32)
-        samples = audio[:, None] if audio.ndim == 1 else audio
-        if samples.ndim != 2 or not 1 <= samples.shape[1] <= 2 or not len(samples):
-            raise KerasepError(f"audio must be (samples, 1 or 2 channels) with at least one sample, not {audio.shape}")
-        if not np.isfinite(samples).all():
-            raise KerasepError("audio holds NaN or infinite samples: repair it first")
+        samples = sound.whole(audio)
+        if wrong := sound.wrong_rate(rate):
+            raise UsageError(wrong)
         stems = {target: np.empty_like(samples) for target in self.targets}
         done = 0
         for pieces in self.blocks([samples], rate, samples.shape[1]):
             for target, piece in pieces.items():
                 stems[target][done : done + len(piece)] = piece
             done += len(piece)
-        return {target: stem.reshape(audio.shape) for target, stem in stems.items()}
+        return {target: stem.reshape(np.shape(audio)) for target, stem in stems.items()}
 
     def blocks(self, pieces: Iterable[np.ndarray], rate: int, channels: int) -> Iterator[Stems]:
         """Separate a signal that arrives in pieces.
 
         Args:
-            pieces: float32 (samples, channels) of any lengths.
-            rate: sample rate in Hz.
+            pieces: (samples, channels) of any lengths, of the types that a whole signal may have.
+            rate: sample rate in Hz, 1000 to 768000.
             channels: 1 or 2. Mono is processed as two equal channels and comes back mono.
 
         Yields:
             The next samples of every target, as many in all as went in.
+
+        Raises:
+            UsageError: samples of another type or shape, or more than two channels.
+            KerasepError: another rate, which a file may have, or NaN or infinite samples.
         """
-        left = Residual()
+        if wrong := sound.wrong_rate(rate):
+            raise KerasepError(wrong)
+        if channels not in (1, 2):
+            raise UsageError(f"a signal has 1 or 2 channels, not {channels}")
+        left, pieces = Residual(), (sound.piece(piece, channels) for piece in pieces)
         given = Counted(map(left.hear, pieces) if self.residual else pieces)
         fitted = (to_channels(piece, self.channels) for piece in given)
         taken = Counted(resampled(fitted, rate, self.rate, self.channels))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import UsageError
+from kerasep.inference import sound
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import StepGraph
 from kerasep.inference.masker import Masker
@@ -71,14 +72,12 @@ class StreamSeparator(Separator):
         self.given = self.taken = 0  # samples in and out
 
     def push(self, samples: np.ndarray) -> Stems:
-        """Add samples, float32 (samples, channels), for each stem's next ones.
+        """Add samples, (samples, channels) at the graph's rate, for each stem's next ones.
 
         Raises:
-            KerasepError: samples of another shape.
+            UsageError, KerasepError: samples of another type or shape, NaN or infinite ones.
         """
-        if samples.ndim != 2 or samples.shape[1] != self.channels:
-            raise KerasepError(f"the stream takes (samples, {self.channels}), not {samples.shape}")
-        samples = samples.copy()  # a program may fill its buffer again before the samples are done with
+        samples = sound.piece(samples, self.channels).copy()  # a program may fill its buffer again before they are done with
         return self._complete(self._push(self.left.hear(samples) if self.residual else samples), self.left)
 
     def finish(self) -> Stems:
