@@ -39,16 +39,17 @@ def filtered(gains: list, spectrum, frames: int) -> list:
 def _stretch(gains: list, spectrum) -> list:
     channels = spectrum.shape[1]
     loudest = ops.max(ops.sum(ops.square(spectrum), axis=0), axis=(0, 1, 2), keepdims=True)[0]  # (1, 1, batch)
-    unit = ops.maximum(loudest / 100, 1.0)
+    unit = ops.maximum(ops.sqrt(loudest) / 10, TINY)
+    spectrum = spectrum / unit  # else products of quiet music's powers vanish in float32
     rotation = Rotation(_signals(spectrum)) if channels == 2 else None
     mixture, *stems = (_signals(signals) for signals in (spectrum, *(spectrum * gain for gain in gains)))
     if rotation:
         mixture, *stems = (rotation.apply(signals) for signals in (mixture, *stems))
     powers = [_sum(_power(signal) for signal in stem) for stem in stems]
-    covariances = [_covariance(stem, channels * EPSILON * unit) for stem in stems]
-    whitened = _whitened(mixture, _mixed(powers, covariances), EPSILON**0.5 * unit)
+    covariances = [_covariance(stem, channels * EPSILON) for stem in stems]
+    whitened = _whitened(mixture, _mixed(powers, covariances), EPSILON**0.5)
     filtered = [_times(power, parts, whitened) for power, parts in zip(powers, covariances, strict=True)]
-    return [_stacked(rotation.invert(stem) if rotation else stem) for stem in filtered]
+    return [unit * _stacked(rotation.invert(stem) if rotation else stem) for stem in filtered]
 
 
 class Rotation:

@@ -71,6 +71,12 @@ def test_stems_add_up_to_the_mixture(artifact, mixture, rate):
     assert agreement(audio, sum(stems.values())) > 40
 
 
+@pytest.mark.parametrize("decibels", [-120, -60])
+def test_a_filter_leaves_quiet_songs_as_loud_as_they_are(artifact, mixture, decibels):
+    audio = mixture * np.float32(10 ** (decibels / 20))
+    assert agreement(audio, sum(open_separator(artifact, wiener=1)(audio, 44100).values())) > 40
+
+
 def test_mono_is_two_equal_channels(artifact, mixture):
     mono = mixture[:, 0]
     both = open_separator(artifact)(np.stack([mono, mono], axis=1), 44100)

@@ -91,8 +91,11 @@ def test_a_residual_is_what_the_others_leave():
 
 
 def wiener_by_the_book(gains, mixture, iterations, eps=1e-10):
-    """The filter as its paper has it, a loop over frames and bins with matrices and numpy's own inverse."""
-    scale = max(1.0, np.abs(mixture).max() / 10)
+    """The filter as its paper has it, a loop over frames and bins with matrices and numpy's own inverse.
+
+    Open-Unmix scales loud mixtures alone to a peak of 10, and dims quiet ones.
+    """
+    scale = np.abs(mixture).max() / 10
     x = mixture.astype(np.complex128) / scale
     y = {t: g.astype(np.float64) * x for t, g in gains.items()}
     frames, bins, channels = x.shape
@@ -146,11 +149,25 @@ def test_wiener_is_the_books_for_nearly_mono_mixtures(pan, noise, alike, loud, i
     assert_by_the_book(gains, mixture, iterations)
 
 
-@given(st.integers(0, 99), st.integers(1, 3))
-def test_wiener_stems_add_up(seed, iterations):
-    estimates, mixture = random_case(seed, loud=100.0)
+@given(st.integers(0, 99), st.integers(1, 3), st.sampled_from([1e-4, 1.0, 100.0]))
+def test_wiener_stems_add_up(seed, iterations, loud):
+    estimates, mixture = random_case(seed, loud=loud)
     stems = wiener(magnitude_gains(estimates, np.abs(mixture)), mixture, iterations)
     assert agreement(planes(mixture), planes(sum(stems.values()))) > 40
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("iterations", [1, 2])
+@pytest.mark.parametrize("decibels", [-300, -120, -60, -20, 20, 120])
+def test_quiet_music_is_filtered_as_loud_music(decibels, iterations, channels):
+    """Also where the music's stretches are of several levels, each with frames that are louder than others."""
+    estimates, mixture = random_case(9, channels=channels, loud=100.0)
+    mixture *= np.repeat(np.float32([1, 1e-3, 1e-6, 1]), 5)[:, None, None]
+    gains = ratio_gains(estimates)
+    level = np.float32(10 ** (decibels / 20))
+    expected, stems = wiener(gains, mixture, iterations, frames=10), wiener(gains, level * mixture, iterations, frames=10)
+    for target in TARGETS:
+        assert agreement(planes(level * expected[target]) / level, planes(stems[target]) / level) > 110
 
 
 def test_every_stretch_of_frames_is_filtered_on_its_own():
