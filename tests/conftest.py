@@ -34,6 +34,7 @@ CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrom
 SHORT = ["batch=2", "seconds=0.5", "steps=2", "jit=false"]  # compiling takes longer than these runs
 # Tests compile more than they compute. Libraries read this, and what follows, when they are imported.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Graphs are many objects that live long: looking through them for cycles less often saves 6 % of the time.
 gc.set_threshold(20_000, 20, 20)
 # Of each test process.

@@ -80,6 +80,13 @@ def test_every_room_is_on_the_plan():
     assert rooms == set(ALLOWED)
 
 
+@pytest.mark.parametrize("folder", ["kerasep", "export", "benchmarks"])
+def test_onnx_runtime_is_imported_in_one_place(folder):
+    """Which sees to it that nothing is sent: `kerasep.inference.ort`."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        assert "onnxruntime" not in {name.split(".")[0] for name in imports(path)}, path
+
+
 LOOK = """
 import importlib, json, logging, os, signal, sys, warnings
 import ai_edge_litert.interpreter, filelock, joblib, keras, matplotlib, numpy, onnxruntime.quantization, pooch, requests

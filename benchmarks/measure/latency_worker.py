@@ -24,6 +24,7 @@ from kerasep.inference.artifact import Artifact
 from kerasep.inference.chunking import filled_length
 from kerasep.inference.graphs import INPUT, WaveformGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.ort import onnxruntime
 from kerasep.inference.placement import placement
 from kerasep.inference.providers import CPU
 from kerasep.inference.runtime import Arrays, OnnxRuntime
@@ -116,16 +117,15 @@ class Resident:
     """
 
     def __init__(self, artifact: Artifact, memory: str, feeds: Arrays, like: Arrays) -> None:
-        import onnxruntime
-
+        values = onnxruntime().OrtValue
         if not isinstance(artifact.runtime, OnnxRuntime):
             raise KerasepError(f"{artifact.path}: tensors stay on a device with ONNX Runtime alone")
         self.session, self.names = artifact.runtime.session, list(like)
         self.binding = self.session.io_binding()
         for name, array in feeds.items():
-            self.binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, memory, 0))
+            self.binding.bind_ortvalue_input(name, values.ortvalue_from_numpy(array, memory, 0))
         for name, array in like.items():
-            value = onnxruntime.OrtValue.ortvalue_from_shape_and_type(array.shape, array.dtype, memory, 0)
+            value = values.ortvalue_from_shape_and_type(array.shape, array.dtype, memory, 0)
             self.binding.bind_ortvalue_output(name, value)
 
     def run(self, _: Arrays) -> None:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from kerasep.errors import KerasepError
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import INPUT, SpectrogramGraph
 from kerasep.inference.open import open_separator
+from kerasep.inference.ort import onnxruntime
 from kerasep.signal.masks import magnitude_gains
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener
@@ -88,11 +88,11 @@ def _graph(artifact: Artifact) -> SpectrogramGraph:
 
 def _operators(artifact: Artifact, audio: np.ndarray) -> dict[str, float]:
     """Seconds in each kind of operator on the CPU, of the second of two calls on the whole song."""
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.enable_profiling = True
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime().InferenceSession(artifact.path, options, providers=["CPUExecutionProvider"])
         magnitudes = np.abs(stft(audio, _graph(artifact).spectrogram))[None]
         for _ in range(2):
             session.run(None, {INPUT: magnitudes})

@@ -10,16 +10,16 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import ModelProto, NodeProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tqdm import tqdm
 
 from export.options import Precision
 from kerasep.inference.graphs import INPUT
+from kerasep.inference.ort import onnxruntime
 from kerasep.signal.levels import agreement_db
 
 # Products, and along which axes of their weights there can be a scale each: inputs' or outputs'.
@@ -90,7 +90,7 @@ def chosen(
     return [layer for layer in layers if layer in tolerant]
 
 
-class _Clips(CalibrationDataReader):
+class _Clips:
     """Clips, as ONNX Runtime's quantiser asks for them."""
 
     def __init__(self, clips: Sequence[np.ndarray]) -> None:
@@ -111,22 +111,24 @@ def _activations(model: ModelProto, clips: Sequence[np.ndarray], nodes: list[str
     which have 7 bits as well: so the file can be checked on any CPU.
     """
     tensorrt = precision is Precision.INT8_TENSORRT
-    weights = {"per_channel": True, "weight_type": QuantType.QInt8, "reduce_range": True}
+    quantiser = onnxruntime("onnxruntime.quantization")
+    signed, unsigned = quantiser.QuantType.QInt8, quantiser.QuantType.QUInt8
+    weights = {"per_channel": True, "weight_type": signed, "reduce_range": True}
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
         source, output = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
         logging.disable(logging.WARNING)  # it advises to simplify the graph first, which `kerasep.conversion.simplify` has done
         try:
             if precision is Precision.INT8_DYNAMIC:
-                quantize_dynamic(source, output, nodes_to_quantize=nodes, **weights)
+                quantiser.quantize_dynamic(source, output, nodes_to_quantize=nodes, **weights)
             else:
-                quantize_static(
+                quantiser.quantize_static(
                     source,
                     output,
                     _Clips(clips),
-                    quant_format=QuantFormat.QDQ,
+                    quant_format=quantiser.QuantFormat.QDQ,
                     nodes_to_quantize=nodes,
-                    activation_type=QuantType.QInt8 if tensorrt else QuantType.QUInt8,
+                    activation_type=signed if tensorrt else unsigned,
                     extra_options=TENSORRT if tensorrt else {},
                     **weights,
                 )
@@ -244,10 +246,10 @@ def _layer(node: NodeProto) -> str:
     return node.name.split("/")[-1]
 
 
-def _session(model: ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
+def _session(model: ModelProto) -> Any:
+    options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime().InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _estimates(model: ModelProto, clips: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from kerasep.errors import UsageError
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import INPUT, SpectrogramGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
+from kerasep.inference.ort import onnxruntime
 from kerasep.inference.providers import Provider, open_session
 from kerasep.inference.runtime import Arrays
 
@@ -39,9 +40,7 @@ def placement(artifact: Artifact, provider: str) -> Nodes:
     """
     if artifact.path.suffix != ".onnx":
         raise UsageError(f"{artifact.path}: providers are for ONNX files: LiteRT runs this one on the CPU")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime().SessionOptions()
     options.log_severity_level = 4
     options.enable_profiling = True
     with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:

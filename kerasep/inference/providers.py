@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.files import cache
+from kerasep.inference.ort import onnxruntime
 
 CPU = "cpu"
 # Fastest first. TensorRT takes minutes to build an engine, and CoreML may compute in half precision: only where asked for.
@@ -96,9 +97,7 @@ def open_session(path: Path, options: Any, provider: Provider) -> Opened:
 
 def available() -> list[str]:
     """Short names of providers in the installed ONNX Runtime. Whether they run on this machine, only opening a file tells."""
-    import onnxruntime
-
-    return [_short(name) for name in onnxruntime.get_available_providers()]
+    return [_short(name) for name in onnxruntime().get_available_providers()]
 
 
 def runtimes() -> list[str]:
@@ -113,12 +112,10 @@ def runtimes() -> list[str]:
 
 def check(name: str) -> None:
     """Raise UsageError, with the remedy, unless the installed ONNX Runtime has a provider of this short name."""
-    import onnxruntime
-
     here = available()
     if name in here:
         return
-    known = ["auto", *sorted(map(_short, onnxruntime.get_all_providers()))]
+    known = ["auto", *sorted(map(_short, onnxruntime().get_all_providers()))]
     if name not in known:
         raise UsageError(f"unknown provider {name}: choose from {', '.join(known)}")
     text = f"provider {name}: the installed ONNX Runtime has only {', '.join(here)}"
@@ -129,8 +126,6 @@ def check(name: str) -> None:
 
 
 def _open(path: Path, options: Any, provider: Provider) -> Any:
-    import onnxruntime
-
     chain = {provider.name: {**_defaults(provider.name), **provider.options}}
     if provider.name == "tensorrt":
         chain["cuda"] = _defaults("cuda")
@@ -138,7 +133,7 @@ def _open(path: Path, options: Any, provider: Provider) -> Any:
     chosen = [(_full(name), given) for name, given in chain.items()]
     with _quiet(chain):
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=chosen, enable_fallback=False)
+            session = onnxruntime().InferenceSession(path, options, providers=chosen, enable_fallback=False)
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             if provider.name == CPU:
                 raise KerasepError(f"{path}: not an ONNX file that this ONNX Runtime can run: export it again") from error
@@ -177,19 +172,17 @@ def _defaults(name: str) -> dict[str, str]:
 @contextlib.contextmanager
 def _quiet(chain: Iterable[str]) -> Iterator[None]:
     """CUDA's libraries are loaded in advance, from where pip puts them; what is missing is said by the caller, in one line."""
-    import onnxruntime
-
     if list(chain) == [CPU]:
         yield
         return
-    onnxruntime.set_default_logger_severity(4)
+    onnxruntime().set_default_logger_severity(4)
     try:
         if "cuda" in chain:
             with contextlib.redirect_stdout(io.StringIO()):
-                onnxruntime.preload_dlls()
+                onnxruntime().preload_dlls()
         yield
     finally:
-        onnxruntime.set_default_logger_severity(2)  # as it begins
+        onnxruntime().set_default_logger_severity(2)  # as it begins
 
 
 def _short(name: str) -> str:
@@ -197,7 +190,5 @@ def _short(name: str) -> str:
 
 
 def _full(name: str) -> str:
-    import onnxruntime
-
-    names: list[str] = onnxruntime.get_all_providers()
+    names: list[str] = onnxruntime().get_all_providers()
     return next(full for full in names if _short(full) == name)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kerasep.errors import KerasepError, UsageError
+from kerasep.inference.ort import onnxruntime
 from kerasep.inference.providers import CPU, Provider, open_session, runtimes
 
 KEY = "kerasep"  # of the manifest among a file's metadata
@@ -40,11 +41,7 @@ class OnnxRuntime:
     """An ONNX file on ONNX Runtime."""
 
     def __init__(self, path: Path, threads: int | None, provider: Provider) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise KerasepError("ONNX Runtime is not installed: pip install 'kerasep[cpu]', or 'kerasep[gpu]'") from error
-        options = onnxruntime.SessionOptions()
+        options = onnxruntime().SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = threads or 0
         # Threads that wait in a busy loop make an LSTM a quarter faster; between two blocks the cores belong to the transforms.

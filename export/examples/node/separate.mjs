@@ -3,9 +3,11 @@
 // MODEL.json, the manifest, must be next to MODEL.onnx: python -m export RUN... --graph waveform writes both.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import * as ort from "onnxruntime-node";
 import { separate } from "../web/segments.mjs";
 import { fromWav, toWav } from "../web/wav.mjs";
+
+process.env.ORT_DISABLE_TELEMETRY ??= "1"; // read when ONNX Runtime is loaded
+const ort = await import("onnxruntime-node");
 
 function stop(reason) {
   console.error(`separate: ${reason}`);
