@@ -24,6 +24,8 @@ from kerasep.signal import masks
 from kerasep.signal.audio import resampled
 from kerasep.signal.stft import Synthesis, stft_blocks
 
+MOST = 1e37  # of estimates and samples: the sum of several must be a number of float32, too
+
 Stems = dict[str, np.ndarray]
 Chunk = dict[str, Callable[[], np.ndarray]]  # what gives each stem's next samples
 
@@ -79,7 +81,7 @@ class Separator(ABC):
 
         Raises:
             UsageError: no samples, samples of another type or shape, more than two channels, or another rate.
-            KerasepError: NaN or infinite samples.
+            KerasepError: NaN or infinite samples, or so loud ones that the network overflows.
         """
         samples = sound.whole(audio)
         if wrong := sound.wrong_rate(rate):
@@ -105,7 +107,7 @@ class Separator(ABC):
 
         Raises:
             UsageError: samples of another type or shape, or more than two channels.
-            KerasepError: another rate, which a file may have, or NaN or infinite samples.
+            KerasepError: another rate, which a file may have, NaN or infinite samples, or such stems.
         """
         if wrong := sound.wrong_rate(rate):
             raise KerasepError(wrong)
@@ -131,7 +133,18 @@ class Separator(ABC):
 
     def _complete(self, stems: Stems, left: Residual) -> Stems:
         """The chosen stems' next samples, with the residual's where it is asked for."""
+        stems = self._finite(stems)
         return stems | {RESIDUAL: left.of(stems.values())} if self.residual else stems
+
+    def _finite(self, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What a graph made, unless it overflowed: a mask may turn NaN into silence, and 16 bits into a click."""
+        for values in made.values():
+            if not -MOST < values.min(initial=0) <= values.max(initial=0) < MOST:  # nor with NaN
+                raise KerasepError(
+                    f"{self.artifact.path} ({self.manifest.precision}): overflows, and makes NaN or infinite samples: "
+                    f"lower the level of the sound, or use the float32 file"
+                )
+        return made
 
     @abstractmethod
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
@@ -184,5 +197,5 @@ class SpectrogramSeparator(Separator):
 
         What follows goes by stretches of the filter's grid, whose arrays are small enough for their memory to be used again.
         """
-        estimates = self.artifact.estimate(np.concatenate([np.abs(part) for part in (before, block, after)]))
+        estimates = self._finite(self.artifact.estimate(np.concatenate([np.abs(part) for part in (before, block, after)])))
         return {target: values[len(before) : len(before) + len(block)] for target, values in estimates.items()}
