@@ -21,7 +21,7 @@ from kerasep.inference.manifest import Manifest
 from kerasep.inference.masker import Masker
 from kerasep.inference.residual import RESIDUAL, Residual
 from kerasep.signal import masks
-from kerasep.signal.audio import resampled
+from kerasep.signal.audio import BLOCK, resampled
 from kerasep.signal.stft import Synthesis, stft_blocks
 
 MOST = 1e37  # of estimates and samples: the sum of several must be a number of float32, too
@@ -88,7 +88,8 @@ class Separator(ABC):
             raise UsageError(wrong)
         stems = {target: np.empty_like(samples) for target in self.targets}
         done = 0
-        for pieces in self.blocks([samples], rate, samples.shape[1]):
+        parts = (samples[start : start + BLOCK] for start in range(0, len(samples), BLOCK))  # at another rate they are longer
+        for pieces in self.blocks(parts, rate, samples.shape[1]):
             for target, piece in pieces.items():
                 stems[target][done : done + len(piece)] = piece
             done += len(piece)

@@ -52,6 +52,23 @@ def test_pieces_do_not_matter(artifact, data):
         assert np.allclose(np.concatenate([piece[target] for piece in pieces]), stem, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [1000, 44100])
+def test_a_long_signal_goes_through_in_pieces(artifact, monkeypatch, rate):
+    """Converted as a whole, an hour at a low rate would take gigabytes."""
+    separator, audio, lengths = open_separator(artifact), noise(10_500), []
+    expected = separator(audio, rate)
+    blocks = separator.blocks
+
+    def recorded(pieces, *about):
+        return blocks((lengths.append(len(piece)) or piece for piece in pieces), *about)
+
+    monkeypatch.setattr("kerasep.inference.separator.BLOCK", 1000)
+    monkeypatch.setattr(separator, "blocks", recorded)
+    for target, stem in separator(audio, rate).items():
+        assert np.allclose(stem, expected[target], atol=1e-6)
+    assert lengths == [1000] * 10 + [500]
+
+
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 2), (777, 2), (50_001,), (50_001, 1), (50_001, 2)])
 def test_any_rate_and_channels_in_the_same_out(artifact, rate, shape):
