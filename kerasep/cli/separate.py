@@ -41,11 +41,10 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     if arguments.jobs < 1:
         raise UsageError(f"--jobs {arguments.jobs}: one song at a time is the least")
-    if arguments.stream and (arguments.wiener or arguments.jobs > 1):
-        raise UsageError(
-            "a stream is one song at a time, without the Wiener filter, which learns from seconds of sound: "
-            "leave --stream, or --jobs and --wiener, out"
-        )
+    if arguments.stream and arguments.wiener:
+        raise UsageError("a stream has no Wiener filter, which learns from seconds of sound: leave --wiener or --stream out")
+    if arguments.stream and arguments.jobs > 1:
+        raise UsageError("a stream is one song at a time: leave --jobs or --stream out")
     choice = Choice.of(arguments)
     if arguments.jobs > 1 and not choice.threads:
         choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))

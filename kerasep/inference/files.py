@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from kerasep.errors import KerasepError, KerasepWarning, UsageError
 from kerasep.files import making
+from kerasep.inference.sound import wrong_rate
 from kerasep.signal.audio import BLOCK, AudioFile, open_audio
 from kerasep.signal.source import native
 
@@ -78,6 +79,8 @@ def separate_file(
     if not overwrite and (there := [stem for stem in stems.values() if stem.exists()]):
         raise KerasepError(f"{there[0]}: is there already: add --overwrite to replace it")
     with open_audio(path) as audio, making(folder, add=True, overwrite=overwrite) as made:
+        if wrong := wrong_rate(audio.rate):
+            raise KerasepError(f"{path}: {wrong}")
         try:
             _write_stems(separator, audio, {target: made / stem.name for target, stem in stems.items()}, float32, progress)
         except (OSError, soundfile.LibsndfileError) as error:

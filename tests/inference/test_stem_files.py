@@ -126,3 +126,10 @@ def test_a_full_temporary_folder(tmp_path, small_disk, monkeypatch):
     with pytest.raises(KerasepError, match="is full"), (tmp_path / "song.wav").open("rb") as file:
         monkeypatch.setattr("sys.stdin", type("", (), {"buffer": file}))
         separate_file(Halves(), "-", tmp_path / "stems")
+
+
+@pytest.mark.parametrize("rate", [1, 999, 1_000_000])
+def test_rates_that_no_sound_has(tmp_path, rate):
+    soundfile.write(tmp_path / "song.wav", np.zeros((100, 2)), rate)
+    with pytest.raises(KerasepError, match=f"song.wav: .*{rate}"):
+        separate_file(Halves(), tmp_path / "song.wav", tmp_path / "stems")
