@@ -53,7 +53,7 @@ def load(
         residual: give one more stem, "residual": the mixture less the chosen targets' stems, sample by sample. A filter then
             shares the mixture among these targets and a rest, as Open-Unmix's does; the residual is that rest, with what the
             filter withholds and what the network does not hear.
-        threads: for the network, all cores if None.
+        threads: for the network, OMP_NUM_THREADS or all cores if None.
         provider: what runs an ONNX file: "auto" (a GPU where one opens the file, else the CPU), or ONNX Runtime's name for it
             without "ExecutionProvider", with options of its own if need be: "cpu", "cuda:device_id=1", "openvino".
 

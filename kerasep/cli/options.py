@@ -1,14 +1,15 @@
 """Arguments that several commands share, and the separator they choose."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
 import kerasep
+from kerasep.errors import UsageError
 from kerasep.hub import DEFAULT
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.masking import Mask
@@ -42,7 +43,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:KEY=VALUE,...]",
         help="what runs an ONNX file: auto, cpu, cuda, tensorrt, openvino, coreml, dml, ... (default: %(default)s)",
     )
-    parser.add_argument("--threads", type=int, metavar="N", help="of the network (default: OMP_NUM_THREADS, or all cores)")
+    parser.add_argument("--threads", type=int, metavar="N", help="(default: OMP_NUM_THREADS, or all cores)")
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
@@ -52,7 +53,7 @@ def add_output(parser: argparse.ArgumentParser, default: str) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the model options choose: a value that can be sent to another process, and opens a separator there, once."""
+    """What the model options choose: a value that can be sent to another process, and opens a separator there."""
 
     model: str
     targets: tuple[str, ...] | None
@@ -61,20 +62,18 @@ class Choice:
     wiener: int | None
     residual: bool
     provider: str
-    threads: int | None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> "Choice":
+        if arguments.threads is not None:
+            if arguments.threads < 1:
+                raise UsageError(f"--threads {arguments.threads}: at least one")
+            os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # of all that computes here, and in workers of --jobs
         values = {field.name: getattr(arguments, field.name) for field in fields(cls)}
         return cls(**values | {"targets": tuple(arguments.targets) if arguments.targets else None})
 
     def separator(self) -> kerasep.Separator:
-        return _separator(self)
-
-
-@cache
-def _separator(choice: Choice) -> kerasep.Separator:
-    return kerasep.load(**{field.name: getattr(choice, field.name) for field in fields(choice)})
+        return kerasep.load(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def load_separator(arguments: argparse.Namespace) -> kerasep.Separator:

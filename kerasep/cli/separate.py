@@ -1,14 +1,12 @@
 """`kerasep separate`: audio files into stems."""
 
 import argparse
-import os
 import sys
 import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from kerasep.errors import KerasepError, KerasepWarning, UsageError
 from kerasep.files import sweep
 from kerasep.hub import load
 from kerasep.inference.files import Format, separate_file
+from kerasep.inference.separator import Separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.names import song_name, title
 
@@ -46,10 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.stream and arguments.jobs > 1:
         raise UsageError("a stream is one song at a time: leave --jobs or --stream out")
     choice = Choice.of(arguments)
-    if arguments.jobs > 1 and not choice.threads:
-        choice = replace(choice, threads=max(1, (os.cpu_count() or 1) // arguments.jobs))
     # Opened before any song is: what is wrong with the choice is wrong for all of them.
-    separator = _stream(choice) if arguments.stream else choice.separator()
+    _opened.cache_clear()
+    separator = _opened(choice, arguments.stream)
     say_provider(separator.artifact)
     if isinstance(separator, StreamSeparator):
         print(f"kerasep: latency {1000 * separator.latency / separator.rate:.0f} ms", file=sys.stderr)
@@ -63,10 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-@cache
-def _stream(choice: Choice) -> StreamSeparator:
-    """A step graph, whatever else could separate."""
-    artifact = load(choice.model, choice.threads, choice.provider)
+@cache  # a process opens it once
+def _opened(choice: Choice, stream: bool) -> Separator:
+    """The separator of all songs. A stream takes a step graph, whatever else could separate."""
+    if not stream:
+        return choice.separator()
+    artifact = load(choice.model, provider=choice.provider)
     return StreamSeparator(artifact, choice.targets, choice.mask, choice.exponent, choice.residual)
 
 
@@ -101,7 +101,7 @@ def _separate(path: Path, folder: Path, choice: Choice, arguments: argparse.Name
         stems: dict[str, Path] = {}
         try:
             stems = separate_file(
-                _stream(choice) if arguments.stream else choice.separator(),
+                _opened(choice, arguments.stream),
                 path,
                 folder,
                 format=arguments.format,

@@ -21,7 +21,6 @@ Where the time goes, and what is done about it:
 - Whole-song energies are quadratic forms of the filters and the correlations: no signal is filtered for them.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import scipy.fft
 from numpy.typing import ArrayLike
 
 from kerasep.evaluation.filters import correlations, filtered, gram_matrix, least_squares_filters
+from kerasep.threads import workers
 
 TAPS = 512
 METRICS = ("SDR", "ISR", "SIR", "SAR")
@@ -227,7 +227,7 @@ def _frame_scores(
                 total[row] += energy.reshape(count, channels, number).sum(axis=1)
         return total
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers()) as pool:
         parts = list(pool.map(energies, range(0, len(audible), FRAMES)))
     s_true, e_spat, filtered, e_interf, projected, e_artif, error = np.concatenate(parts, axis=2)
     scores = [_decibels(s_true, error), _decibels(s_true, e_spat), _decibels(filtered, e_interf), _decibels(projected, e_artif)]

@@ -4,7 +4,6 @@ Waveforms stand here as rows: float64 (signals, samples), the channels of a targ
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +11,8 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 from numpy.typing import NDArray
+
+from kerasep.threads import workers
 
 LAGS_FFT = 8192  # transform of a stretch of signal for the correlations; stretches are shorter by the number of lags
 STRETCHES = 8  # stretches transformed at a time
@@ -44,7 +45,7 @@ def correlations(first: Floats, second: Floats, lags: int) -> Floats:
         return cross
 
     total = np.zeros((LAGS_FFT // 2 + 1, len(first), len(second)), complex)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(workers()) as pool:
         for part in pool.map(products, range(0, samples, STRETCHES * stretch)):
             total += part
     found: Floats = scipy.fft.irfft(total, axis=0)[:lags].transpose(1, 2, 0)

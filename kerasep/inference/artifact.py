@@ -17,6 +17,7 @@ from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU, Provider
 from kerasep.inference.runtime import RUNTIMES, Arrays, Runtime
 from kerasep.inference.stepping import Stepper
+from kerasep.threads import threads as chosen
 
 
 class Artifact:
@@ -26,6 +27,7 @@ class Artifact:
         path: the file.
         manifest: its manifest.
         runtime: what runs its graph.
+        threads: of it, None for the runtime's own choice.
     """
 
     def __init__(self, path: str | Path, threads: int | None = None, provider: str = CPU) -> None:
@@ -33,7 +35,7 @@ class Artifact:
 
         Args:
             path: the file; where its manifest is next to it (`manifest_path`), the file's sha256 must be the one in there.
-            threads: of the network, all cores if None.
+            threads: of the network, OMP_NUM_THREADS or all cores if None.
             provider: of ONNX Runtime (`kerasep.inference.providers`).
 
         Raises:
@@ -41,13 +43,13 @@ class Artifact:
             KerasepError: the file is missing, damaged, neither ONNX nor TFLite or none of kerasep's, or what runs it is not
                 installed.
         """
-        self.path = Path(path)
+        self.path, self.threads = Path(path), chosen(threads)
         if not self.path.is_file():
             raise KerasepError(f"{path}: no such file")
         if self.path.suffix not in RUNTIMES:
             raise KerasepError(f"{path}: not one of {', '.join(RUNTIMES)}: name a file that kerasep packed or exported")
         _check_hash(self.path)
-        self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, threads, Provider.parse(provider))
+        self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, self.threads, Provider.parse(provider))
         self.manifest = _read_manifest(self.path, self.runtime.manifest)
         if self.runtime.inputs != self.manifest.inputs() or self.runtime.outputs != self.manifest.outputs():
             raise KerasepError(f"{self.path}: its manifest does not describe its graph: export it again")

@@ -1,7 +1,6 @@
 """What runs a graph, behind one way of asking: named arrays in, named arrays out."""
 
 import mmap
-import os
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ import numpy as np
 from kerasep.errors import KerasepError, UsageError
 from kerasep.inference.ort import onnxruntime
 from kerasep.inference.providers import CPU, Provider, open_session, runtimes
+from kerasep.threads import workers
 
 KEY = "kerasep"  # of the manifest among a file's metadata
 Arrays = dict[str, np.ndarray]
@@ -73,7 +73,7 @@ class LiteRT:
         except ImportError as error:
             raise KerasepError("LiteRT is not installed: pip install 'kerasep[tflite]'") from error
         try:
-            interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count() or 1)  # which checks the file as well
+            interpreter = Interpreter(str(path), num_threads=workers(threads))  # which checks the file as well
             self.manifest = _metadata(path)
             runner = interpreter.get_signature_runner()
             given, made = runner.get_input_details(), runner.get_output_details()

@@ -1,6 +1,5 @@
 """Waveform in, stems out, block by block: memory does not grow with the length of a song."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from kerasep.inference.residual import RESIDUAL, Residual
 from kerasep.signal import masks
 from kerasep.signal.audio import BLOCK, resampled
 from kerasep.signal.stft import Synthesis, stft_blocks
+from kerasep.threads import workers
 
 MOST = 1e37  # of estimates and samples: the sum of several must be a number of float32, too
 
@@ -119,7 +119,9 @@ class Separator(ABC):
         fitted = (to_channels(piece, self.channels) for piece in given)
         taken = Counted(resampled(fitted, rate, self.rate, self.channels))
         outputs = {target: Output(self.rate, self.channels, rate, channels) for target in self.chosen}
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and SciPy release the interpreter's lock in long loops
+        with ThreadPoolExecutor(
+            workers(self.artifact.threads)
+        ) as pool:  # NumPy and SciPy release the interpreter's lock in long loops
             for chunk in self._chunks(taken):
                 ready = {target: pool.submit(outputs[target].push, make, taken.samples) for target, make in chunk.items()}
                 chunk.clear()  # else its arrays would be there until the next ones are, and with them twice the memory

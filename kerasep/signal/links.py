@@ -114,11 +114,12 @@ def mp3_parts(source: Source, folder: Path) -> list[Path]:
         partial = last.end > len(data)
         if partial:
             last.frames.pop()
+            parts = [part for part in parts if part.counted > 0]
         lost = max((last.promised or 0) - last.counted, 0)
         there = f"{last.counted} of {last.promised or last.counted + 1} frames are there"
         # Some encoders count the header itself.
         source.check_whole(max(lost, 1) if partial or lost > 1 else 0, 2, there)
-        if len(parts) == 1 and last.promised == last.counted and 0.99 * len(data) <= (last.size or len(data)):
+        if not parts or (len(parts) == 1 and last.promised == last.counted and 0.99 * len(data) <= (last.size or len(data))):
             return [source.file]
         copies = [folder / f"{number}.mp3" for number in range(len(parts))]
         for part, copy in zip(parts, copies, strict=True):

@@ -3,13 +3,13 @@
 Gains are float32 (frames, bins, channels), the mixture and all stems complex64 of the same shape.
 """
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from kerasep.signal.masks import Gains, Spectra, apply
+from kerasep.threads import workers
 
 FILTER_FRAMES = 300  # the filter's grid, counted from a song's first frame (Open-Unmix's wiener_win_len)
 EPSILON = 1e-10
@@ -47,7 +47,7 @@ def wiener(gains: Gains, mixture: np.ndarray, iterations: int = 1, frames: int =
         for stem, planes in zip(stems.values(), filtered, strict=True):
             stem[part] = planes.transpose(2, 1, 0)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets go of the interpreter in long loops
+    with ThreadPoolExecutor(workers()) as pool:  # NumPy lets go of the interpreter in long loops
         list(pool.map(run, _tiles(mixture, frames)))
     return stems
 

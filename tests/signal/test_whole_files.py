@@ -163,6 +163,19 @@ def test_an_mp3_that_lacks_frames(tmp_path, sound):
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("kept", [4, 100, 417, 418, 500, 836])
+def test_next_to_nothing_of_an_mp3(tmp_path, sound, kept):
+    wav(tmp_path, sound)
+    ffmpeg(tmp_path, "-i", "in.wav", "-b:a", "128k", "-write_xing", "0", "in.mp3")
+    path = tmp_path / "song.mp3"
+    path.write_bytes((tmp_path / "in.mp3").read_bytes()[45:][:kept])
+    try:
+        assert len(told(path)[0]) <= 2 * 1152
+    except KerasepError as error:
+        assert str(error).startswith(f"{path}: ")
+
+
+@needs_ffmpeg
 def test_every_frame_of_an_mp3_is_found(tmp_path, sound):
     """ffprobe counts them, too."""
     wav(tmp_path, sound)
