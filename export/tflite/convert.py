@@ -57,7 +57,7 @@ def converted(networks: Sequence[keras.Model], shapes: Mapping[str, Sequence[int
     frozen = convert_variables_to_constants_v2(function.get_concrete_function(), lower_control_flow=False)
     names = sorted(name for network in networks for name in network.output)  # as TensorFlow takes a dict apart
 
-    @tf.function(input_signature=function.input_signature)
+    @tf.function(input_signature=function.input_signature, autograph=False)
     def named(*inputs):
         return dict(zip(names, frozen(*inputs), strict=True))
 

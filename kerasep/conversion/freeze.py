@@ -85,7 +85,8 @@ class Frozen:
 
         def compiled(network: keras.Model) -> tf.types.experimental.PolymorphicFunction:
             signature = [tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)]
-            return tf.function(on_cpu()(lambda mixture: network(mixture, training=False)), input_signature=signature)
+            forward = on_cpu()(lambda mixture: network(mixture, training=False))
+            return tf.function(forward, input_signature=signature, autograph=False)  # it would leave files, and complain
 
         return [compiled(network) for network in self.networks]
 

@@ -110,7 +110,7 @@ def traceable(
     """All networks on the same inputs, as a TensorFlow function from inputs of these names and shapes to a dict."""
     signature = [tf.TensorSpec(shape, tf.float32, name=name) for name, shape in shapes.items()]
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def function(*inputs):
         given = dict(zip(shapes, inputs, strict=True))
         outputs = {}

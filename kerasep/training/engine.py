@@ -106,9 +106,11 @@ def forward(network: keras.Model, jit: bool) -> Callable[[Any], dict[str, np.nda
             state = [variable.value for variable in network.non_trainable_variables]
             return compiled(weights, state, mixture)
     else:
-        run = tf.function(
-            lambda mixture: network(mixture, training=False), jit_compile=jit and can_compile(network), reduce_retracing=False
-        )
+
+        def forward(mixture):
+            return network(mixture, training=False)
+
+        run = tf.function(forward, jit_compile=jit and can_compile(network), reduce_retracing=False, autograph=False)
     return lambda mixture: {target: np.asarray(output) for target, output in run(mixture).items()}
 
 

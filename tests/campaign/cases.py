@@ -1,6 +1,5 @@
 """Calls with something damaged in them: each kind makes a command line, and knows what may come of it."""
 
-import json
 import random
 import shutil
 import subprocess
@@ -130,30 +129,57 @@ def recipe(chance: random.Random, folder: Path, shared: Path) -> list[str]:
     )
     value = chance.choice(("NaN", "inf", "-1", "0", "1e999", "9" * 400, "null", "[]", '"x"', "", "true", "\x1b[31m", "1e-300"))
     root = str(shared / "data")
-    return ["train", "--target", "vocals", "--root", root, "-o", "out", "--dry-run", "--set", "steps=1", f"{key}={value}"]
+    return ["train", "--target", "vocals", "--root", root, "-o", "out", "--dry-run", "--set", f"{key}={value}"]
+
+
+def disk(chance: random.Random, folder: Path, shared: Path) -> list[str]:
+    """A disk that is full before all is written. Only root may mount one; the worker takes it away."""
+    (folder / "out").mkdir()
+    size = f"size={chance.choice((4, 20, 60, 100, 150, 400))}k"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", "out"], cwd=folder, check=True)
+    model, song = str(networks.artifact("thesis").path), str(shared / "songs" / "song.wav")
+    return chance.choice(
+        (
+            ["separate", song, "-o", "out", "--model", model, "--format", chance.choice(("wav", "flac"))],
+            ["separate", song, "-o", "out", "--model", model, "--float32"],
+            [*evaluating(shared / "data"), "-o", "out"],
+            ["report", str(shared / "scores"), "-o", "out"],
+            ["pack", str(networks.run("thesis")), "-o", "out/model.onnx"],
+        )
+    )
 
 
 KINDS: dict[str, Callable[[random.Random, Path, Path], list[str]]] = {
-    kind.__name__: kind for kind in (audio, artifact, scores, dataset, run, checkpoint, recipe)
+    kind.__name__: kind for kind in (audio, artifact, scores, dataset, run, checkpoint, recipe, disk)
 }
-QUICK = ("audio", "audio", "artifact", "scores", "dataset")  # those that need no TensorFlow
 
 
 def prepare(shared: Path) -> None:
-    """What all cases copy: a data set of two songs with something to test on, and its scores."""
+    """What all cases share: songs, a data set of two songs to test on, its scores, one to train on, and models."""
     from kerasep.cli import main
 
     stems = dict(demo.render())
-    for number, subset in enumerate(("test", "test", "train")):
-        song = shared / "data" / subset / f"Song {number}"
-        song.mkdir(parents=True)
-        pieces = {name: stem[number * RATE :][: RATE + 4] for name, stem in stems.items()}
-        for name, samples in {"mixture": np.sum(list(pieces.values()), axis=0), **pieces}.items():
-            soundfile.write(song / f"{name}.wav", samples, RATE, "PCM_16")
+    names = ("data/test/One", "data/test/Two", "data/train/Three")
+    training = ("training/train/One", "training/train/Two", "training/train/ANiMAL - Rockshow")
+    for number, name in enumerate((*names, *training)):
+        folder = shared / name
+        folder.mkdir(parents=True)
+        pieces = {source: stem[number * RATE :][: RATE + 4] for source, stem in stems.items()}
+        for source, samples in {"mixture": np.sum(list(pieces.values()), axis=0), **pieces}.items():
+            soundfile.write(folder / f"{source}.wav", samples, RATE, "PCM_16")
     songs(shared / "songs")
+    (shared / "long").mkdir()
+    for number in range(4):
+        soundfile.write(shared / "long" / f"{number}.wav", np.tile(stems["drums"], (6, 1))[number:], RATE)
     for made in ("onnx", "tflite"):
         networks.artifact("thesis", made)
     networks.artifact("thesis", graph="waveform")
-    if main([*evaluating(shared / "data"), "-o", str(shared / "scores")]):
-        raise RuntimeError("the campaign's own scores failed")
-    assert json.loads((shared / "scores" / "summary.json").read_text())
+    networks.run("thesis")
+    model = str(networks.artifact("thesis").path)
+    earlier = [str(shared / "earlier.wav"), "-o", str(shared / "earlier"), "--model", model]
+    shutil.copy(shared / "songs" / "song.wav", shared / "earlier.wav")
+    if main([*evaluating(shared / "data"), "-o", str(shared / "scores")]) or main(["separate", *earlier]):
+        raise RuntimeError("the campaign's own scores or stems failed")
+    for number in range(4):
+        shutil.copytree(shared / "earlier" / "earlier", shared / "earlier" / str(number))
+    shutil.rmtree(shared / "earlier" / "earlier")

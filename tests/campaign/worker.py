@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -42,8 +43,11 @@ def one(kind: str, seed: int, folder: Path, shared: Path) -> dict[str, object]:
     seconds, megabytes = time.perf_counter() - start, resident("VmHWM") - memory
     text = said.read_text(errors="replace")
     said.unlink()
+    found = faults(folder, command, code, text, before)
+    if (folder / "out").is_mount():
+        subprocess.run(["umount", str(folder / "out")], check=True)
     return {
-        "faults": faults(folder, command, code, text, before),
+        "faults": found,
         "code": code,
         "seconds": round(seconds, 3),
         "megabytes": round(megabytes),
