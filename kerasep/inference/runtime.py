@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,7 +34,7 @@ class Runtime(Protocol):
     skipped: tuple[str, ...]
 
     def run(self, feeds: Arrays) -> Arrays:
-        """All outputs for all inputs, float32."""
+        """All outputs for all inputs, float32; from any thread."""
 
 
 class OnnxRuntime:
@@ -63,7 +64,10 @@ class OnnxRuntime:
 
 
 class LiteRT:
-    """A TFLite file on LiteRT, whose XNNPACK does what it can."""
+    """A TFLite file on LiteRT, whose XNNPACK does what it can.
+
+    An interpreter has one set of tensors, which one thread at a time may fill, run and read.
+    """
 
     provider: str = CPU
     skipped: tuple[str, ...] = ()
@@ -85,12 +89,18 @@ class LiteRT:
         self.inputs = {name: _signature(tensor) for name, tensor in given.items()}
         self.outputs = {name: _signature(tensor) for name, tensor in made.items()}
         self._interpreter = interpreter
+        self._alone = threading.Lock()
         self._places = {name: tensor["index"] for name, tensor in (given | made).items()}
         self._shapes: Shapes = {}
 
     def run(self, feeds: Arrays) -> Arrays:
+        with self._alone:
+            return self._run(feeds)
+
+    def _run(self, feeds: Arrays) -> Arrays:
         shapes = {name: array.shape for name, array in feeds.items()}
         if shapes != self._shapes:
+            self._shapes = {}  # should it stop half-way, the next run begins anew
             for name, shape in shapes.items():
                 self._interpreter.resize_tensor_input(self._places[name], shape)
             self._interpreter.allocate_tensors()
