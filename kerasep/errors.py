@@ -36,4 +36,6 @@ def reporting(program: str) -> Callable[[Callable[Given, int | None]], Callable[
 
 def first_line(error: Exception) -> str:
     """What another library's error says, in one line; its name, where it says nothing."""
+    if isinstance(error, KeyError) and len(error.args) == 1:  # which says the key alone
+        return f"{error.args[0]} is missing"
     return (str(error).splitlines() or [type(error).__name__])[0]

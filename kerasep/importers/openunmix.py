@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasep.checks import parse
 from kerasep.errors import KerasepError, first_line
 from kerasep.importers import pytorch
 from kerasep.importers.imported import Imported, check_finite
@@ -19,7 +20,6 @@ from kerasep.importers.pytorch import State
 from kerasep.inference.artifact import sha256
 from kerasep.models import build
 from kerasep.models.openunmix import seen_bins
-from kerasep.parsing import parse
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.recipe import RECIPES
 

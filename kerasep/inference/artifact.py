@@ -4,12 +4,12 @@ The manifest says everything that is needed to go from a waveform to stems: `ker
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.checks import parse
+from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.inference import format1
 from kerasep.inference.chunking import estimate
 from kerasep.inference.graphs import INPUT, SpectrogramGraph, StepGraph
@@ -94,9 +94,11 @@ def _check_hash(path: Path) -> None:
     if not manifest.is_file():
         return
     try:
-        expected = json.loads(manifest.read_text())["sha256"]
+        expected = parse(manifest.read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KerasepError(f"{manifest}: not a manifest ({error}): remove it or export {path.name} again") from error
+        raise KerasepError(
+            f"{manifest}: not a manifest ({first_line(error)}): remove it or export {path.name} again"
+        ) from error
     if sha256(path) != expected:
         raise KerasepError(f"{path}: its sha256 is not the one in {manifest.name}: fetch or export both again")
 
@@ -105,7 +107,7 @@ def _read_manifest(path: Path, text: str | None) -> Manifest:
     if text is None:
         raise KerasepError(f"{path}: none of kerasep's files (no manifest in it)")
     try:
-        values = json.loads(text)
+        values = parse(text)
         return (format1 if values["format"] == format1.FORMAT else Manifest).from_json(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KerasepError(f"{path}: its manifest cannot be used ({error}): export it with this version") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise KerasepError(f"{path}: its manifest cannot be used ({first_line(error)}): export it with this version") from error
