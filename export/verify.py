@@ -32,7 +32,7 @@ from kerasep.errors import KerasepError, UsageError, reporting
 from kerasep.inference.artifact import Artifact, manifest_path, sha256
 from kerasep.inference.graphs import StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
-from kerasep.training.recipe import WEIGHTS
+from kerasep.training.record import WEIGHTS
 
 # All that a file may need of a runtime; docs/export.md lists them.
 LITE = (

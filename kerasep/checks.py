@@ -1,8 +1,10 @@
 """What is checked of values that come from files: others may have written them, or something damaged them."""
 
+import hashlib
 import json
 import reprlib
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 LONGEST = 1 << 24  # characters of JSON; it takes some twenty times as much memory as values
@@ -17,6 +19,12 @@ def parse(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def sha256(path: Path) -> str:
+    """A file's hash, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def whole_numbers(values: Any, what: str = "", **limits: tuple[int, int]) -> None:

@@ -25,7 +25,8 @@ from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.models.lstm import keras_lstms
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
-from kerasep.training.recipe import WEIGHTS, Recipe
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import WEIGHTS
 from kerasep.training.runs import load_run
 
 

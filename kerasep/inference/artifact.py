@@ -3,12 +3,12 @@
 The manifest says everything that is needed to go from a waveform to stems: `kerasep.inference.graphs` has the kinds of graph.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from kerasep.checks import parse
+from kerasep.checks import sha256 as sha256  # whoever has a file asks here
 from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.inference import format1
 from kerasep.inference.chunking import estimate
@@ -76,12 +76,6 @@ class Artifact:
         """Run the graph once: mixture and each target's output float32, in the graph's shapes."""
         outputs = self.runtime.run({INPUT: mixture})
         return {target: outputs[target] for target in self.manifest.targets}
-
-
-def sha256(path: Path) -> str:
-    """A file's hash, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def manifest_path(path: Path) -> Path:

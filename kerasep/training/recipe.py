@@ -7,7 +7,6 @@ is Spleeter's with its published ones. `conv-norm` is our variant of the thesis'
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from kerasep.datasets.musdb import SOURCES
@@ -15,7 +14,6 @@ from kerasep.errors import KerasepError, UsageError
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.training.choices import Loss, Optimizer, Precision, Schedule
 
-RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
 CHOICES: dict[str, type[StrEnum]] = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss, "precision": Precision}
 
 
@@ -178,26 +176,6 @@ class Recipe:
             return self.from_json(values)
         except KerasepError as error:
             raise UsageError(f"--set: {error}") from error
-
-
-def load_record(run: Path) -> dict[str, Any]:
-    """The record of a run folder, its recipe checked.
-
-    Raises:
-        KerasepError: the folder holds no run, or its record is damaged.
-    """
-    try:
-        record = json.loads((run / RECORD).read_text())
-        Recipe.from_json(record["recipe"])
-        record["targets"], record["epochs"], record["songs"]
-    except FileNotFoundError as error:
-        remedy = "train one first, or make one of other people's weights with kerasep import --keras"
-        raise KerasepError(f"{run}: holds no run ({RECORD} is missing): {remedy}") from error
-    except NotADirectoryError as error:
-        raise KerasepError(f"{run}: a file: name the run's folder") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, KerasepError) as error:
-        raise KerasepError(f"{run / RECORD}: damaged or of another version ({error}): train it again") from error
-    return record
 
 
 def _number(value: Any) -> bool:

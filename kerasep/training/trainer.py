@@ -9,6 +9,7 @@ A run is a folder:
 """
 
 import math
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +32,9 @@ from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
 from kerasep.training.losses import LOSSES
 from kerasep.training.optimizers import optimizer, schedule
-from kerasep.training.recipe import RECORD, Recipe, load_record
-from kerasep.training.runs import check_same, load_run, new_record
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import RECORD, WEIGHTS, load_record, weights_are_those
+from kerasep.training.runs import NOTHING, check_same, load_run, new_record
 from kerasep.training.stems import Places, Stems
 from kerasep.training.validation import set_statistics
 
@@ -95,6 +97,10 @@ def train(
     if record["finished"]:  # killed between its last checkpoint and its record
         write_json(output / RECORD, record)
         return record
+    if earlier and not weights_are_those(output, record):
+        reason = "damaged, or newer than the epoch to go on from: replaced after the next one"
+        print(f"kerasep: {output / WEIGHTS}: {reason}", file=sys.stderr)
+        record["best"] = NOTHING
     output.mkdir(parents=True, exist_ok=True)
     monitors = schedule(recipe)
     callbacks = [Guard(output), Validate(learner, data["validation"], recipe, record, output), *monitors]
