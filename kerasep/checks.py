@@ -27,7 +27,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def whole_numbers(values: Any, what: str = "", **limits: tuple[int, int]) -> None:
+def whole_numbers(values: Any, what: str = "", /, **limits: tuple[int, int]) -> None:
     """Raise ValueError unless these attributes are integers, neither below the first nor above the second limit.
 
     Args:
@@ -41,12 +41,16 @@ def whole_numbers(values: Any, what: str = "", **limits: tuple[int, int]) -> Non
             raise ValueError(f"{what}{name} must be an integer from {low:,} to {high:,}, not {short(value)}")
 
 
-def numbers(values: Any, what: str = "", **limits: tuple[float, float]) -> None:
-    """Raise ValueError unless these attributes are numbers, neither below the first nor above the second limit."""
+def numbers(values: Any, what: str = "", /, **limits: tuple[float, float]) -> None:
+    """The same for numbers that need not be whole."""
     for name, (low, high) in limits.items():
-        value = getattr(values, name)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:  # NaN is neither
-            raise ValueError(f"{what}{name} must be a number from {low:g} to {high:g}, not {short(value)}")
+        number(f"{what}{name}", getattr(values, name), low, high)
+
+
+def number(name: str, value: Any, low: float, high: float) -> None:
+    """Raise ValueError unless a value is a number within these limits."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:  # NaN is neither
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {short(value)}")
 
 
 def flags(values: Any, *names: str) -> None:
