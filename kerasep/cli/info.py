@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from kerasep.cli.options import Commands, add_command
+from kerasep.errors import printable
 from kerasep.hub import load
 from kerasep.inference.placement import placement
 from kerasep.inference.usage import described
@@ -23,5 +24,6 @@ def run(arguments: argparse.Namespace) -> int:
     more: dict[str, Any] = {"bytes": artifact.path.stat().st_size}
     if arguments.provider:
         more["nodes"] = placement(artifact, arguments.provider)
-    print(json.dumps(described(artifact.manifest) | more, indent=1, ensure_ascii=False))
+    text = json.dumps(described(artifact.manifest) | more, indent=1, ensure_ascii=False)
+    print("\n".join(map(printable, text.split("\n"))))
     return 0

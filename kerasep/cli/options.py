@@ -1,12 +1,12 @@
 """Arguments that several commands share, and the separator they choose."""
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
 import kerasep
+from kerasep.errors import say
 from kerasep.hub import DEFAULT
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.masking import Mask
@@ -66,6 +66,6 @@ def say_provider(artifact: Artifact) -> None:
     """What runs a file, unless nothing but the CPU could; and why nothing better does."""
     runtime = artifact.runtime
     for reason in runtime.skipped:
-        print(f"kerasep: {reason}", file=sys.stderr)
+        say(reason)
     if runtime.skipped or runtime.provider != CPU:
-        print(f"kerasep: {artifact.path.name} runs on {runtime.provider}", file=sys.stderr)
+        say(f"{artifact.path.name} runs on {runtime.provider}")

@@ -5,7 +5,6 @@ states of random number generators, and the record so far. The last two files ar
 """
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import keras
 import numpy as np
 
 from kerasep.checks import parse
-from kerasep.errors import KerasepError, first_line
+from kerasep.errors import KerasepError, first_line, say
 from kerasep.files import replacing
 from kerasep.training.learner import Learner
 from kerasep.training.record import check_record
@@ -46,7 +45,7 @@ def restore(folder: Path, learner: Learner) -> dict[str, Any] | None:
         try:
             record, arrays = _read(path, variables)
         except Exception as error:  # zipfile, zlib, NumPy and JSON raise all kinds where bytes are wrong
-            print(f"kerasep: {path}: damaged ({first_line(error)}): going on from the one before", file=sys.stderr)
+            say(f"{path}: damaged ({first_line(error)}): going on from the one before")
             continue
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)

@@ -26,6 +26,8 @@ from kerasep.training import engine
 from kerasep.training.recipe import Recipe
 from kerasep.training.record import DIGEST, RECORD, WEIGHTS, load_record, weights_are_those
 
+ZEROS = bytes(1 << 20)
+OVERHEAD = 1 << 12  # bytes that HDF5 needs besides an array, at most
 NOTHING = {"epoch": 0, "validation_db": -math.inf}  # is best before the first epoch
 
 
@@ -58,7 +60,12 @@ def load_run(run: Path) -> tuple[dict[str, Any], keras.Model]:
 
 def save_weights(network: keras.Model, run: Path, record: dict[str, Any]) -> None:
     """Write a network's weights into a run folder, and their sha256 into its record."""
+    weights = network.weights
+    size = sum(math.prod(weight.shape) * 4 for weight in weights) + OVERHEAD * (1 + len(weights))
     with replacing(run / WEIGHTS) as partial:
+        with partial.open("wb") as file:  # where there is no room, this raises, and HDF5 ends the process
+            for written in range(0, size, len(ZEROS)):
+                file.write(ZEROS[: size - written])
         network.save_weights(partial)
         record[DIGEST] = sha256(partial)
 

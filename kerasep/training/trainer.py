@@ -9,7 +9,6 @@ A run is a folder:
 """
 
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,8 @@ import keras
 import numpy as np
 
 from kerasep.datasets.musdb import Song, songs
-from kerasep.errors import KerasepError
-from kerasep.files import write_json
+from kerasep.errors import KerasepError, say
+from kerasep.files import check_writable, write_json
 from kerasep.machine import peak_megabytes
 from kerasep.models import build, receptive_field_of
 from kerasep.models.lstm import on_gpu
@@ -99,9 +98,9 @@ def train(
         return record
     if earlier and not weights_are_those(output, record):
         reason = "damaged, or newer than the epoch to go on from: replaced after the next one"
-        print(f"kerasep: {output / WEIGHTS}: {reason}", file=sys.stderr)
+        say(f"{output / WEIGHTS}: {reason}")
         record["best"] = NOTHING
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     monitors = schedule(recipe)
     callbacks = [Guard(output), Validate(learner, data["validation"], recipe, record, output), *monitors]
     if tensorboard:

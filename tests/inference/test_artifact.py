@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
+from kerasep.cli import main
 from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
 from kerasep.inference.artifact import Artifact
@@ -239,3 +240,11 @@ def test_without_onnx_runtime(packed, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fails(packed, r"pip install 'kerasep\[cpu\]'")
+
+
+def test_info_prints_no_orders_to_the_terminal(copied, capsys):
+    rewritten(copied, lambda manifest: manifest.update(licence="mine\x1b[2J\x9b\u202e\ud800", details={"\x1b[31m": 3}))
+    assert main(["info", str(copied)]) == 0
+    text = capsys.readouterr().out
+    assert all(line.isprintable() for line in text.splitlines())
+    assert json.loads(text)["licence"] == "mine\x1b[2J\x9b\u202e\ud800"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,7 +17,7 @@ from kerasep.errors import KerasepError
 from kerasep.training import checkpoint
 from kerasep.training.recipe import Recipe
 from kerasep.training.record import DIGEST, load_record
-from kerasep.training.runs import load_run
+from kerasep.training.runs import load_run, save_weights
 from kerasep.training.trainer import train
 
 
@@ -192,6 +193,22 @@ def test_a_run_is_not_begun_again_over_damaged_checkpoints(state):
         path.write_bytes(b"")
     with pytest.raises(KerasepError, match="none of its files can be read"):
         checkpoint.restore(folder, learner)
+
+
+@pytest.mark.parametrize("name", ["weights", "checkpoint"])
+def test_a_full_disk(state, name):
+    """Here it is a limit to the size of files. HDF5 would end the process."""
+    folder, learner, record = state
+    network, before = load_run(networks.run("loop"))[1], sorted(folder.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(KerasepError, match=r"cannot be written \(File too large\)"):
+            save_weights(network, folder, record) if name == "weights" else checkpoint.save(folder, learner, record)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(folder.iterdir()) == before
+    save_weights(network, folder, record)
 
 
 def test_weights_that_are_newer_than_the_checkpoint(runs, hq_root, tmp_path, capsys):
