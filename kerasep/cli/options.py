@@ -1,13 +1,14 @@
 """Arguments that several commands share, and the separator they choose."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import kerasep
 from kerasep.errors import say
-from kerasep.hub import DEFAULT
+from kerasep.hub import ACCEPT, DEFAULT
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.masking import Mask
 from kerasep.inference.providers import CPU
@@ -40,6 +41,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:KEY=VALUE,...]",
         help="what runs an ONNX file: auto, cpu, cuda, tensorrt, openvino, coreml, dml, ... (default: %(default)s)",
     )
+    add_licence_option(parser)
+
+
+def add_licence_option(parser: argparse.ArgumentParser) -> None:
+    """Whether the licence of published weights is accepted."""
+    text = "accept the licence of published weights that are not free for every use (needed once, where nobody can be asked)"
+    parser.add_argument("--accept-licence", action=_AcceptLicence, nargs=0, help=text)
+
+
+class _AcceptLicence(argparse.Action):
+    """Says so in the environment, where it reaches every process that a command starts."""
+
+    def __call__(self, *_: Any) -> None:
+        os.environ[ACCEPT] = "1"
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
