@@ -16,6 +16,7 @@ from kerasep.inference.graphs import INPUT, SpectrogramGraph, StepGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU, Provider
 from kerasep.inference.runtime import RUNTIMES, Arrays, Runtime
+from kerasep.inference.seal import check_seal
 from kerasep.inference.stepping import Stepper
 
 
@@ -47,6 +48,7 @@ class Artifact:
         if self.path.suffix not in RUNTIMES:
             raise KerasepError(f"{path}: not one of {', '.join(RUNTIMES)}: name a file that kerasep packed or exported")
         _check_hash(self.path)
+        check_seal(self.path)
         self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, threads, Provider.parse(provider))
         self.manifest = _read_manifest(self.path, self.runtime.manifest)
         if self.runtime.inputs != self.manifest.inputs() or self.runtime.outputs != self.manifest.outputs():

@@ -139,6 +139,5 @@ def _metadata(path: Path) -> str | None:
         for place in range(model.MetadataLength()):
             entry = model.Metadata(place)
             if entry.Name() == KEY.encode():
-                buffer = model.Buffers(entry.Buffer())
-                return bytes(buffer.Data(byte) for byte in range(buffer.DataLength())).decode()
+                return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
     return None

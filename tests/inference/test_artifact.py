@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import networks
 import numpy as np
 import onnx
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from kerasep.cli import main
 from kerasep.errors import KerasepError, UsageError
 from kerasep.hub import load
+from kerasep.inference import runtime, seal
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.graphs import Blocks, Segments, SpectrogramGraph, StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
@@ -30,6 +32,7 @@ def rewritten(path, change) -> None:
     (entry,) = [entry for entry in model.metadata_props if entry.key == KEY]
     values = json.loads(entry.value)
     change(values)
+    del values[seal.KEY]
     entry.value = json.dumps(values)
     onnx.save(model, path)
     path.with_suffix(".json").unlink()
@@ -75,6 +78,27 @@ def test_cut_short(copied):
     copied.with_suffix(".json").unlink()
     copied.write_bytes(copied.read_bytes()[:-5000])
     fails(copied, "not an ONNX file")
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_damage_shows_before_a_runtime_opens_the_file(tmp_path, monkeypatch, form):
+    """Which it might crash. There is no manifest beside it, and the hash inside is of all but itself."""
+    path, whole = tmp_path / f"a.{form}", networks.artifact("conv", form).path.read_bytes()
+    path.write_bytes(whole)
+    Artifact(path)
+    monkeypatch.setitem(runtime.RUNTIMES, path.suffix, None)
+    mark = seal.MARK.search(whole)
+    for place in [*np.random.default_rng(0).integers(len(whole), size=30), mark.start(1), len(whole) - 1]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 3 if mark.start(1) <= place < mark.end(1) else 1
+        path.write_bytes(damaged)
+        if seal.MARK.search(damaged):
+            fails(path, "damaged or changed, as its sha256 is not the one inside")
+
+
+def test_a_file_of_before_has_no_hash_inside(copied):
+    rewritten(copied, lambda manifest: None)
+    assert Artifact(copied).manifest.name == "small"
 
 
 def test_other_peoples_onnx(tmp_path):
