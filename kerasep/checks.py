@@ -1,5 +1,6 @@
 """What is checked of values that come from files: others may have written them, or something damaged them."""
 
+import contextlib
 import hashlib
 import json
 import reprlib
@@ -7,18 +8,24 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+DEEPEST = 50  # objects in objects
 LONGEST = 1 << 24  # characters of JSON; it takes some twenty times as much memory as values
 MANY = 2**31 - 1  # where nothing else limits a number
 
 
 def parse(text: str | bytes) -> Any:
-    """The values of a JSON text. Raises ValueError where it is none, too long, or nested so deep that Python gives up."""
+    """The values of a JSON text. Raises ValueError where it is none, too long, or nested too deep for who walks through it."""
     if len(text) > LONGEST:
         raise ValueError(f"longer than {LONGEST:,} characters")
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    with contextlib.suppress(RecursionError):
+        values = json.loads(text)
+        level: list[Any] = [[values]]
+        for _ in range(DEEPEST):
+            children = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+            level = [child for child in children if isinstance(child, dict | list)]
+            if not level:
+                return values
+    raise ValueError("nested too deep")
 
 
 def sha256(path: Path) -> str:

@@ -230,7 +230,9 @@ def test_targets_that_are_no_names(target):
         Manifest("x", ("vocals", target), SPECTROGRAM, "tests")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", "null", '"text"', 100_000 * "[", 2**24 * " " + "{}", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "3", "null", '"text"', 100_000 * "[", 60 * "[" + 60 * "]", 2**24 * " " + "{}", "9" * 5000]
+)
 def test_manifest_that_is_no_json(copied, text):
     model = onnx.load(copied)
     model.metadata_props[0].value = text
@@ -264,6 +266,17 @@ def test_without_onnx_runtime(packed, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     fails(packed, r"pip install 'kerasep\[cpu\]'")
+
+
+def test_details_without_end(copied, capsys):
+    """Python reads them, and gives up where they are copied."""
+    details: dict = {}
+    for _ in range(450):
+        details = {"more": details}
+    rewritten(copied, lambda manifest: manifest.update(details=details))
+    assert main(["info", str(copied)]) == 1
+    error = capsys.readouterr().err
+    assert "nested too deep" in error and error.count("\n") == 1
 
 
 def test_info_prints_no_orders_to_the_terminal(copied, capsys):

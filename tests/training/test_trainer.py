@@ -273,6 +273,8 @@ def test_dry_run(hq_root, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
+        (["options.padding=3"], "network conv: "),
+        (["options.hidden=[1]"], "recipe conv-norm: "),
         (["options.colour=1"], "unexpected keyword argument 'colour'"),
         (["network=konv"], "unknown network 'konv': choose from bands, conv"),
         (["loss_options.gamma=1"], "unexpected keyword argument 'gamma'"),
