@@ -33,7 +33,7 @@ from kerasep.inference.artifact import Artifact, manifest_path, sha256
 from kerasep.inference.graphs import StepGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.program import reporting
-from kerasep.training.recipe import WEIGHTS
+from kerasep.training.record import WEIGHTS
 
 # All that a file may need of a runtime; docs/export.md lists them.
 LITE = (

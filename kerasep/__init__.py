@@ -35,6 +35,7 @@ def load(
     residual: bool = False,
     threads: int | None = None,
     provider: str = "auto",
+    accept_licence: bool = False,
 ) -> Separator:
     """Open a separator. What is not chosen is as the model's manifest has it.
 
@@ -56,9 +57,11 @@ def load(
         threads: for the network, OMP_NUM_THREADS or all cores if None.
         provider: what runs an ONNX file: "auto" (a GPU where one opens the file, else the CPU), or ONNX Runtime's name for it
             without "ExecutionProvider", with options of its own if need be: "cpu", "cuda:device_id=1", "openvino".
+        accept_licence: accept the licence of published weights that are not free for every use, such as `umxl`; needed once,
+            where no terminal is there to ask, or KERASEP_ACCEPT_LICENCE=1 in the environment.
 
     Raises:
-        UsageError: no such model, target or provider, or a choice that does not fit the model.
+        UsageError: no such model, target or provider, a choice that does not fit the model, or a licence not accepted.
         KerasepError: the file cannot be used, or its weights cannot be fetched.
 
     Example:
@@ -66,7 +69,7 @@ def load(
         >>> kerasep.load("conv").targets
         ('vocals', 'drums', 'bass', 'other')
     """
-    return open_separator(hub.load(model, threads, provider), targets, mask, exponent, wiener, residual)
+    return open_separator(hub.load(model, threads, provider, accept_licence), targets, mask, exponent, wiener, residual)
 
 
 def separate(

@@ -1,10 +1,13 @@
 """Published files, downloaded into the cache by pooch: checked, once for all processes, resumed where a connection broke."""
 
 import re
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pooch
@@ -16,6 +19,9 @@ from tqdm import tqdm
 from kerasep.errors import KerasepError
 
 TIMEOUT = 30.0  # seconds without a byte
+WINDOW = 60.0  # seconds, in each of which must come
+LEAST = 60_000  # bytes, or the server is given up
+DEADLINE = 2 * 3600.0  # seconds for all of a file in one go
 CHUNK = 1 << 14  # bytes read at once, and the most that a broken connection loses
 LIMIT = 2 << 30  # bytes, more than any published file has
 RETRIES = 5  # after broken connections, as long as each brings the file further
@@ -74,10 +80,11 @@ def _download(url: str, output: str, _: Any, part: Path, prefix: str) -> None:
 
     Raises ValueError, as pooch does, where the sha256 does not start with `prefix`.
     """
+    deadline = time.monotonic() + DEADLINE
     for retry in range(RETRIES + 1):
         before = _size(part)
         try:
-            _append(url, part)
+            _watched(url, part, deadline)
             break
         except requests.RequestException:
             if retry == RETRIES or _size(part) <= before:
@@ -87,7 +94,48 @@ def _download(url: str, output: str, _: Any, part: Path, prefix: str) -> None:
         raise ValueError(f"sha256 does not start with {prefix}")
 
 
-def _append(url: str, part: Path) -> None:
+class _GivenUp(Exception):
+    """Nobody waits for a transfer any more."""
+
+
+def _watched(url: str, part: Path, deadline: float) -> None:
+    """`_append` in a thread of its own, given up where it is too slow: a server may drip bytes, also of headers, forever."""
+    given_up, alone = threading.Event(), threading.Lock()
+    raised: list[BaseException] = []
+
+    def write(file: BinaryIO, block: bytes) -> int:
+        with alone:  # what comes after the end is not written
+            if given_up.is_set():
+                raise _GivenUp
+            written = file.write(block)
+            file.flush()
+            return written
+
+    def transfer() -> None:
+        try:
+            _append(url, part, write)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=transfer, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            before = _size(part)
+            thread.join(max(0.0, min(WINDOW, deadline - time.monotonic())))
+            late = time.monotonic() >= deadline
+            if thread.is_alive() and (late or _size(part) - before < LEAST):
+                slow = f"fewer than {LEAST:,} bytes in {WINDOW:g} s"
+                reason = f"it takes more than {DEADLINE / 3600:g} hours" if late else slow
+                raise KerasepError(f"{url}: given up after {_size(part):,} bytes ({reason}): run it again to resume")
+    finally:
+        with alone:
+            given_up.set()
+    if raised:
+        raise raised[0]
+
+
+def _append(url: str, part: Path, write: Callable[[BinaryIO, bytes], int]) -> None:
     """Request what `part` lacks, once, and append what comes."""
     start = _size(part)
     headers = {"User-Agent": "kerasep", "Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
@@ -99,7 +147,7 @@ def _append(url: str, part: Path) -> None:
             raise requests.exceptions.InvalidURL from error
         if response.status_code == 416 and start:  # nothing comes after `part`: it may be longer than the file
             part.unlink()
-            return _append(url, part)
+            return _append(url, part, write)
         if response.status_code not in (200, 206):
             raise KerasepError(f"{url}: cannot be downloaded (HTTP {response.status_code}): try later, or report the address")
         if response.status_code == 200:  # the server sends the whole file again
@@ -109,7 +157,7 @@ def _append(url: str, part: Path) -> None:
             bar = tqdm(desc=part.stem, initial=start, total=total or None, unit="B", unit_scale=True, disable=None, leave=False)
             with bar, part.open("ab" if start else "wb") as file:
                 for block in response.iter_content(CHUNK):
-                    bar.update(file.write(block))
+                    bar.update(write(file, block))
                     if file.tell() > LIMIT:
                         break
         if max(total, _size(part)) > LIMIT:
@@ -134,7 +182,10 @@ def _check_url(url: str) -> None:
 
 
 def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
+    try:
+        return part.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _reason(error: BaseException) -> str:

@@ -1,6 +1,8 @@
 """Errors meant for people: their text is a single line that says what, where and what to do."""
 
+import json
 import re
+import sys
 import unicodedata
 
 
@@ -16,8 +18,15 @@ class UsageError(KerasepError):
     """A wrong call. The command line exits with 2."""
 
 
+def say(text: str, program: str = "kerasep") -> None:
+    """A line on standard error."""
+    print(printable(f"{program}: {text}"), file=sys.stderr)
+
+
 def first_line(error: Exception) -> str:
     """What another library's error says, in one line; its name, where it says nothing."""
+    if isinstance(error, KeyError) and len(error.args) == 1:  # which says the key alone
+        return f"{error.args[0]} is missing"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -25,14 +34,13 @@ _BYTES = re.compile("[\udc80-\udcff]+")  # of a file's name that are no text in 
 
 
 def printable(text: str) -> str:
-    r"""Text from files and names of files in one line, with no more in it than a terminal shows: all else is spelled out.
+    r"""Text from files and names of files in one line, with no more in it than a terminal shows: all else as JSON has it.
 
     Example:
         >>> printable("a\x1b[2Jb\nc")
-        'a\\x1b[2Jb\\nc'
+        'a\\u001b[2Jb\\nc'
     """
     text = _BYTES.sub(lambda found: found[0].encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), text)
     return "".join(
-        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else letter.encode("unicode_escape").decode()
-        for letter in text
+        letter if letter.isprintable() or unicodedata.category(letter) == "Zs" else json.dumps(letter)[1:-1] for letter in text
     )

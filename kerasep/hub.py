@@ -1,6 +1,7 @@
 """Separators by name: those that come with kerasep, and published ones, downloaded and converted on first use."""
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, say
 from kerasep.files import cache
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
@@ -19,6 +20,8 @@ from kerasep.signal.spectrogram import Spectrogram
 FOLDER = Path(__file__).parent
 DEFAULT = "bands"
 REMEDY = "pip install 'kerasep[convert,torch]'"
+FREE = ("MIT",)  # licences that allow every use
+ACCEPT = "KERASEP_ACCEPT_LICENCE"  # in the environment, 1: other licences are accepted
 BUNDLED = {name: FOLDER / "weights" / f"{name}.onnx" for name in ("bands", "conv")}
 
 
@@ -57,6 +60,18 @@ class Published:
     megabytes: int
     files: dict[str, Checkpoint]
 
+    @property
+    def free(self) -> bool:
+        """Whether its licence allows every use."""
+        return self.licence in FREE
+
+    @property
+    def notice(self) -> str:
+        """What is said on first use: what it is, its licence, and how far its files can be checked."""
+        short = any(len(file.digest) == len("sha256:") + 8 for file in self.files.values())
+        doubt = "; of its files' sha256 only 8 digits are known, which tell damage, but not a forgery" if short else ""
+        return f"{self.origin}: {self.licence} ({self.record}){doubt}"
+
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "Published":
         """Build it from an entry of published.json. Raises TypeError or ValueError if the entry is not one."""
@@ -69,7 +84,9 @@ PUBLISHED = {
 }
 
 
-def load(model: str | Path = DEFAULT, threads: int | None = None, provider: str = CPU) -> Artifact:
+def load(
+    model: str | Path = DEFAULT, threads: int | None = None, provider: str = CPU, accept_licence: bool = False
+) -> Artifact:
     """Open a separator by name or file.
 
     A published model is downloaded and converted on first use, which needs PyTorch and TensorFlow, and cached.
@@ -78,9 +95,11 @@ def load(model: str | Path = DEFAULT, threads: int | None = None, provider: str 
         model: a name that `kerasep models` lists, or the path of an artifact.
         threads: of the runtime; None leaves the choice to it.
         provider: of ONNX Runtime (`kerasep.inference.providers`).
+        accept_licence: accept that of published weights that are not free for every use. Else a person at a terminal is asked
+            on first use, and where there is none, `ACCEPT` must be set.
 
     Raises:
-        UsageError: no such name, file or provider.
+        UsageError: no such name, file or provider, or a licence that was not accepted.
         KerasepError: the file is not a valid artifact, or the download or conversion fails.
 
     Example:
@@ -90,7 +109,7 @@ def load(model: str | Path = DEFAULT, threads: int | None = None, provider: str 
     if model in BUNDLED:
         return Artifact(BUNDLED[str(model)], threads, provider)
     if model in PUBLISHED:
-        return Artifact(_converted(str(model)), threads, provider)
+        return Artifact(_converted(str(model), accept_licence), threads, provider)
     if not Path(model).exists():
         raise UsageError(f"unknown model {str(model)!r}: name a file or one of {', '.join([*BUNDLED, *PUBLISHED])}")
     return Artifact(model, threads, provider)
@@ -115,7 +134,7 @@ def _row(name: str, targets: tuple[str, ...], numbers: tuple[float, ...], source
     return (name, " ".join(targets), *figures, source.origin, source.licence)
 
 
-def _converted(name: str) -> Path:
+def _converted(name: str, accept_licence: bool) -> Path:
     """The artifact of a published model, converted unless it is in the cache."""
     published = PUBLISHED[name]
     artifact = cache() / "models" / name / f"{name}.onnx"
@@ -127,7 +146,12 @@ def _converted(name: str) -> Path:
     from kerasep.download import fetch  # pooch and requests take a quarter of a second
     from kerasep.importers import openunmix
 
-    print(f"kerasep: {name} is {published.origin}: {published.licence} ({published.record})", file=sys.stderr)
+    say(f"{name} is {published.notice}")
+    if not (published.free or accept_licence or os.environ.get(ACCEPT) == "1" or _asked()):
+        remedy = f"add --accept-licence, accept_licence=True in Python, or {ACCEPT}=1 in the environment"
+        raise UsageError(
+            f"{name}: nothing fetched, as nobody accepted its licence, {published.licence}: to accept it, {remedy}"
+        )
     for file in published.files.values():
         fetch(f"{published.record}/files/{file.name}", artifact.parent / file.name, file.digest)
     with FileLock(artifact.with_suffix(".lock")):
@@ -136,3 +160,11 @@ def _converted(name: str) -> Path:
             imported = openunmix.load(artifact.parent, tuple(published.files), rate, hop, published.licence, published.origin)
             imported.write_artifact(artifact)
     return artifact
+
+
+def _asked() -> bool:
+    """Whether a person at the terminal accepts the licence that was just named. No, where nobody is there to ask."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        return False
+    print("kerasep: accept this licence? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec
 
-from kerasep.errors import KerasepError, KerasepWarning, UsageError, printable
+from kerasep.errors import KerasepError, KerasepWarning, UsageError, first_line, say
 
 
 class Terminated(KeyboardInterrupt):
@@ -31,31 +31,30 @@ def reporting(program: str) -> Callable[[Callable[Given, int | None]], Callable[
     def wrap(main: Callable[Given, int | None]) -> Callable[Given, int]:
         @functools.wraps(main)
         def reported(*args: Given.args, **kwargs: Given.kwargs) -> int:
-            def say(text: object) -> None:
-                print(f"{program}: {printable(str(text))}", file=sys.stderr)
-
-            with _warnings_as_lines(say), _terminable(), _any_name():
+            tell = functools.partial(say, program=program)
+            with _warnings_as_lines(tell), _terminable(), _any_name():
                 try:
                     code = main(*args, **kwargs) or 0
                     sys.stdout.flush()
                     return code
                 except KerasepError as error:
-                    say(error)
+                    tell(str(error))
                     return 2 if isinstance(error, UsageError) else 1
                 except BrokenPipeError:  # as for `kerasep models | head -1`
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python says so when it ends
                     return UNREAD
-                except OSError as error:  # of the machine, wherever it was met: too many open files, say
-                    say(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
+                except OSError as error:  # of the machine, met where nobody expected it: too many open files, say
+                    place = f"{error.filename}: " if error.filename else ""
+                    tell(f"{place}{error.strerror or first_line(error)}: make room or rights for it and try again")
                     return 1
-                except MemoryError:
-                    say("not enough memory")
+                except MemoryError as error:
+                    tell(f"out of memory ({first_line(error)}): take less at a time, or a machine with more")
                     return 1
                 except Terminated:
-                    say("ended")
+                    tell("ended")
                     return ENDED
                 except KeyboardInterrupt:
-                    say("stopped")
+                    tell("stopped")
                     return STOPPED
 
         return reported
@@ -64,7 +63,7 @@ def reporting(program: str) -> Callable[[Callable[Given, int | None]], Callable[
 
 
 @contextmanager
-def _warnings_as_lines(say: Callable[[object], None]) -> Iterator[None]:
+def _warnings_as_lines(tell: Callable[[str], None]) -> Iterator[None]:
     """Warnings of ours are lines, each time; others are as they were."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", KerasepWarning)
@@ -72,7 +71,7 @@ def _warnings_as_lines(say: Callable[[object], None]) -> Iterator[None]:
 
         def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
             if issubclass(category, KerasepWarning):
-                say(message)
+                tell(str(message))
             else:
                 others(message, category, *args, **kwargs)
 

@@ -33,6 +33,8 @@ class Site(ThreadingHTTPServer):
         self.announced: int | None = 0  # bytes announced but not sent; None: no length announced
         self.status = 200
         self.location: str | None = None
+        self.drip = ""  # "headers" or "body": all that comes, a byte at a time, without end
+        self.done = threading.Event()  # ends it
         self.gate: threading.Event | None = None  # opened to let the bodies through
         self.asked = threading.Event()
         self.ranges_seen: list[str | None] = []
@@ -53,6 +55,11 @@ class Answer(BaseHTTPRequestHandler):
         if status == 200 and start:
             status = 206 if start < len(site.body) else 416
         body = b"an answer without the file" if status > 299 else site.body[start:]
+        if site.drip:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + (b"X: " if site.drip == "headers" else b"Content-Length: 99999\r\n\r\n"))
+            while not site.done.wait(0.005):
+                self.wfile.write(b"x")
+            return
         self.send_response(status)
         if site.announced is not None:
             self.send_header("Content-Length", str(len(body) + site.announced))
@@ -80,6 +87,7 @@ def site(monkeypatch):
     with Site() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
+        server.done.set()
         server.shutdown()
 
 
@@ -295,6 +303,25 @@ def test_timeout(site, path, monkeypatch):
     site.gate = threading.Event()
     assert "cannot be downloaded (timed out)" in refused(site.url, path)
     site.gate.set()
+
+
+@pytest.mark.parametrize("drip", ["headers", "body"])
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [({"WINDOW": 0.1, "LEAST": 1000}, "fewer than 1,000 bytes in 0.1 s"), ({"DEADLINE": 0.1}, "it takes more than")],
+    ids=["rate", "deadline"],
+)
+def test_a_server_that_drips_is_given_up(site, path, monkeypatch, drip, limits, reason):
+    site.drip = drip
+    monkeypatch.setattr(download, "CHUNK", 1)
+    for name, value in limits.items():
+        monkeypatch.setattr(download, name, value)
+    message = refused(site.url, path)
+    assert f"{site.url}: given up after " in message and reason in message and "run it again to resume" in message
+    part = path.with_name("weights.bin.part")
+    size = part.stat().st_size if part.exists() else 0
+    site.done.wait(0.05)  # what still comes is not written
+    assert (part.stat().st_size if part.exists() else 0) == size
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

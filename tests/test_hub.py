@@ -1,7 +1,9 @@
 """Published models by name: downloaded from a local server, converted and cached; and what published.json says of them."""
 
 import hashlib
+import io
 import json
+import sys
 import threading
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +15,11 @@ import pytest
 import soundfile
 from golden_files import openunmix_states as states
 
+import kerasep
 from kerasep import hub
 from kerasep.cli import main
 from kerasep.download import DIGEST
-from kerasep.errors import KerasepError
+from kerasep.errors import KerasepError, UsageError
 from kerasep.importers import openunmix
 from kerasep.models import build
 from kerasep.signal.spectrogram import Spectrogram
@@ -53,6 +56,7 @@ def published(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(hub.PUBLISHED, "umxl", small)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(hub.ACCEPT, "1")
     yield served, requests
     server.shutdown()
     server.server_close()
@@ -75,6 +79,75 @@ def test_first_use_downloads_and_names_the_licence(published, tmp_path, mixture,
     assert main([*command, "--residual", "--softmask", "--wiener", "0"]) == 0
     assert sorted(path.name for path in (tmp_path / "stems" / "song").iterdir()) == ["residual.wav", "vocals.wav"]
     assert len(requests) == 2
+
+
+class Terminal(io.StringIO):
+    """Somebody who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def fetched(published, monkeypatch) -> list[str]:
+    """Names of files that would be fetched; nothing is, as each fetch fails."""
+    names: list[str] = []
+
+    def fetch(url, path, digest):
+        names.append(path.name)
+        raise KerasepError("far enough")
+
+    monkeypatch.setattr("kerasep.download.fetch", fetch)
+    monkeypatch.setenv(hub.ACCEPT, "0")
+    return names
+
+
+def test_a_licence_that_nobody_accepted(fetched, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # no terminal
+    assert main(["separate", "song.wav", "--model", "umxl"]) == 2
+    notice, error = capsys.readouterr().err.splitlines()
+    assert "CC BY-NC-SA 4.0" in notice and "nobody accepted its licence" in error
+    for remedy in ("--accept-licence", "accept_licence=True", f"{hub.ACCEPT}=1"):
+        assert remedy in error
+    assert not fetched
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", "", "maybe\n"])
+def test_a_licence_that_a_person_refuses(fetched, monkeypatch, answer):
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with pytest.raises(UsageError, match="nobody accepted"):
+        hub.load("umxl")
+    assert not fetched
+
+
+@pytest.mark.parametrize("way", ["y", "YES", "option", "keyword", "environment"])
+def test_ways_to_accept_a_licence(fetched, monkeypatch, way):
+    monkeypatch.setattr("sys.stdin", Terminal(f"{way}\n"))
+    if way.lower() in ("y", "yes"):
+        monkeypatch.setattr("sys.stderr", Terminal())
+        with pytest.raises(KerasepError, match="far enough"):
+            hub.load("umxl")
+        assert "accept this licence? [y/N]" in sys.stderr.getvalue()
+    elif way == "option":
+        assert main(["separate", "song.wav", "--model", "umxl", "--accept-licence"]) == 1
+    else:
+        monkeypatch.setenv(hub.ACCEPT, "1" if way == "environment" else "0")
+        with pytest.raises(KerasepError, match="far enough"):
+            kerasep.load("umxl", accept_licence=way == "keyword")
+    assert len(fetched) == 1
+
+
+def test_free_weights_are_not_asked_about(fetched, monkeypatch):
+    monkeypatch.setitem(hub.PUBLISHED, "umxl", replace(hub.PUBLISHED["umxl"], licence="MIT"))
+    with pytest.raises(KerasepError, match="far enough"):
+        hub.load("umxl")
+    assert len(fetched) == 1
+
+
+def test_what_cannot_be_checked_is_said():
+    assert {name for name, published in hub.PUBLISHED.items() if "only 8 digits are known" in published.notice} == {"umxl"}
+    assert {name for name, published in hub.PUBLISHED.items() if not published.free} == {"umxl"}
 
 
 def test_wrong_digest_leaves_nothing(published, tmp_path, capsys):

@@ -37,7 +37,7 @@ def test_usual_names_are_as_they_were():
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("a\x1b[31mb", r"a\x1b[31mb"), ("a\tb\n", r"a\tb\n"), ("Caf\udcc3\udca9", "Café"), ("Caf\udce9", r"Caf\xe9")],
+    [("a\x1b[31mb", r"a\u001b[31mb"), ("a\tb\n", r"a\tb\n"), ("Caf\udcc3\udca9", "Café"), ("Caf\udce9", r"Caf\xe9")],
 )
 def test_what_a_terminal_gets(text, shown):
     assert printable(text) == shown

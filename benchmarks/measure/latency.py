@@ -21,7 +21,7 @@ from kerasep.inference.artifact import Artifact, sha256
 from kerasep.inference.graphs import Kind
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU, Provider, available, check
-from kerasep.training.recipe import WEIGHTS, load_record
+from kerasep.training.record import WEIGHTS, load_record
 
 # Ways to run an ONNX file, by ONNX Runtime's provider.
 WAYS = {name: (name,) for name in (CPU, "openvino", "coreml", "dml")} | {

@@ -10,7 +10,7 @@ from kerasep.evaluation.report import write_report
 from kerasep.evaluation.systems import Ideal, Mixture, Model, Oracle, System
 from kerasep.files import write_json
 from kerasep.inference.artifact import sha256
-from kerasep.training.recipe import WEIGHTS, load_record
+from kerasep.training.record import WEIGHTS, load_record
 
 # Masks and filters to choose from; the best on the validation songs is the default of `conv`.
 MASKS = [("none", 1.0, 0), ("ratio", 1.0, 0), ("ratio", 1.5, 0), ("ratio", 2.0, 0), ("binary", 1.0, 0)]

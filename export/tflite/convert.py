@@ -1,6 +1,5 @@
 """Keras networks to TFLite: built-in operators alone, names, and the manifest in the file's metadata."""
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from kerasep.errors import KerasepError
 from kerasep.inference.graphs import INPUT, StepGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.runtime import KEY
+from kerasep.inference.seal import sealable
 from kerasep.inference.usage import described
 
 SPLITS = 4  # that XNNPACK makes at most
@@ -135,7 +135,7 @@ def resizable(first: schema.ModelT, second: schema.ModelT) -> schema.ModelT:
 
 def save_tflite(model: schema.ModelT, manifest: Manifest, path: Path) -> None:
     """Write a graph with its manifest inside."""
-    path.write_bytes(to_bytes(model, {KEY: json.dumps(described(manifest))}))
+    path.write_bytes(to_bytes(model, {KEY: sealable(described(manifest))}))
 
 
 def operators(path: Path) -> dict[str, int]:

@@ -92,15 +92,16 @@ class Waveform:
             least = plan.frames(2 * _segments(inner).margin) + self.stride + 1
             reason = f"{frames} frames are less than a frame and its context: take {least} or more"
             raise UsageError(f"{name}: {reason}") from error
-        self.graph = WaveformGraph(inner.spectrogram.rate, self.channels, segments, frames > 0, inner.blocks.exact, batch)
+        fixed, rate = frames > 0, inner.spectrogram.rate
         operations = plan.per_second() * self.channels * (1 + len(manifest.targets))
         inside = {"transform": asdict(inner.spectrogram), "masking": asdict(inner.masking)}
-        self.manifest = replace(
-            manifest,
-            graph=self.graph,
-            multiply_adds=manifest.multiply_adds + operations,
-            details=manifest.details | inside,
-        )
+        operations += manifest.multiply_adds
+        try:
+            self.graph = WaveformGraph(rate, self.channels, segments, fixed, inner.blocks.exact, batch)
+            details = manifest.details | inside
+            self.manifest = replace(manifest, graph=self.graph, multiply_adds=operations, details=details)
+        except ValueError as error:
+            raise UsageError(f"{name}: {error}") from error
 
     def in_onnx(self, network: ModelProto) -> ModelProto:
         """The waveform graph of a network in ONNX."""

@@ -2,15 +2,14 @@
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import kerasep
-from kerasep.errors import UsageError
-from kerasep.hub import DEFAULT
+from kerasep.errors import UsageError, say
+from kerasep.hub import ACCEPT, DEFAULT
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.masking import Mask
 from kerasep.inference.providers import CPU
@@ -44,6 +43,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="what runs an ONNX file: auto, cpu, cuda, tensorrt, openvino, coreml, dml, ... (default: %(default)s)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="(default: OMP_NUM_THREADS, or all cores)")
+    add_licence_option(parser)
+
+
+def add_licence_option(parser: argparse.ArgumentParser) -> None:
+    """Whether the licence of published weights is accepted."""
+    text = "accept the licence of published weights that are not free for every use (needed once, where nobody can be asked)"
+    parser.add_argument("--accept-licence", action=_AcceptLicence, nargs=0, help=text)
+
+
+class _AcceptLicence(argparse.Action):
+    """Says so in the environment, where it reaches every process that a command starts."""
+
+    def __call__(self, *_: Any) -> None:
+        os.environ[ACCEPT] = "1"
 
 
 def add_output(parser: argparse.ArgumentParser, default: str) -> None:
@@ -87,6 +100,6 @@ def say_provider(artifact: Artifact) -> None:
     """What runs a file, unless nothing but the CPU could; and why nothing better does."""
     runtime = artifact.runtime
     for reason in runtime.skipped:
-        print(f"kerasep: {reason}", file=sys.stderr)
+        say(reason)
     if runtime.skipped or runtime.provider != CPU:
-        print(f"kerasep: {artifact.path.name} runs on {runtime.provider}", file=sys.stderr)
+        say(f"{artifact.path.name} runs on {runtime.provider}")

@@ -1,7 +1,6 @@
 """`kerasep separate`: audio files into stems."""
 
 import argparse
-import sys
 import tempfile
 import threading
 import warnings
@@ -14,7 +13,7 @@ import joblib
 from tqdm import tqdm
 
 from kerasep.cli.options import Choice, Commands, add_command, add_model_options, add_output, say_provider
-from kerasep.errors import KerasepError, KerasepWarning, UsageError
+from kerasep.errors import KerasepError, KerasepWarning, UsageError, printable, say
 from kerasep.files import sweep
 from kerasep.hub import load
 from kerasep.inference.files import Format, separate_file
@@ -50,13 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     separator = _opened(choice, arguments.stream)
     say_provider(separator.artifact)
     if isinstance(separator, StreamSeparator):
-        print(f"kerasep: latency {1000 * separator.latency / separator.rate:.0f} ms", file=sys.stderr)
+        say(f"latency {1000 * separator.latency / separator.rate:.0f} ms")
     failed = 0
     for lines, paths in _results(arguments, choice):
         for line in lines:
-            print(f"kerasep: {line}", file=sys.stderr)
+            say(line)
         for path in paths:
-            print(path)
+            print(printable(str(path)))
         failed += not paths
     return 1 if failed else 0
 

@@ -59,6 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
         stems_on_device=arguments.stems_on_device,
     )
     best = record["best"]
+    if "targets" not in best:
+        print(f"{arguments.output}: no epoch of {len(record['epochs'])} had a validation SNR, so no weights were kept")
+        return 0
     values = ", ".join(f"{target} {value:.2f} dB" for target, value in best["targets"].items())
     print(f"{arguments.output}: best after epoch {best['epoch']} of {len(record['epochs'])}: validation SNR {values}")
     return 0

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf2onnx
 
 import kerasep
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.inference.artifact import sha256
 from kerasep.inference.chunking import Arrays, estimate
 from kerasep.inference.graphs import INPUT, PRESENT, Blocks, SpectrogramGraph, StepGraph, Windows
@@ -25,7 +25,8 @@ from kerasep.models import ReceptiveField, folded, receptive_field_of, stepped
 from kerasep.models.lstm import keras_lstms
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.wiener import FILTER_FRAMES
-from kerasep.training.recipe import WEIGHTS, Recipe
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import WEIGHTS
 from kerasep.training.runs import load_run
 
 
@@ -114,7 +115,8 @@ def freeze(
 
     Raises:
         KerasepError: a run cannot be used, or the runs disagree.
-        UsageError: a number of frames that the networks do not take, or that holds no more than their context.
+        UsageError: a number of frames that the networks do not take, or that holds no more than their context; or numbers that
+            a manifest does not take.
     """
     loaded = _Loaded(runs)
     field = loaded.field
@@ -123,10 +125,14 @@ def freeze(
     if windows and not windows.margin:  # the filter's grid must be made of whole strides
         grid = windows.stride * -(-FILTER_FRAMES // windows.stride)
     blocks = Blocks(grid * -(-max(field.block, field.context) // grid), field.context, field.exact, field.minimum)
-    masking = loaded.masking(mask, exponent, wiener, grid)
-    graph = SpectrogramGraph(loaded.spectrogram, blocks, masking, windows, batch)
+    try:
+        masking = loaded.masking(mask, exponent, wiener, grid)
+        graph = SpectrogramGraph(loaded.spectrogram, blocks, masking, windows, batch)
+        manifest = loaded.manifest(name, graph, licence)
+    except ValueError as error:
+        raise UsageError(f"{', '.join(map(str, runs))}: {first_line(error)}") from error
     lean = [folded(recipe.network, loaded.spectrogram, network) for recipe, network in loaded.pairs]
-    return Frozen(tuple(loaded.networks), tuple(lean), loaded.manifest(name, graph, licence))
+    return Frozen(tuple(loaded.networks), tuple(lean), manifest)
 
 
 @on_cpu()
@@ -152,9 +158,13 @@ def freeze_step(runs: Sequence[Path], name: str, licence: str | None = None) -> 
             raise KerasepError(f"{run}: looks {frames} frames ahead and {runs[0]} {ahead[0]}: export it on its own")
     shapes = {name: tuple(tensor.shape) for network in lean for name, tensor in network.input.items()}
     states = {name: shape for name, shape in shapes.items() if name not in (INPUT, PRESENT)}
-    masking = loaded.masking(None, None, 0, FILTER_FRAMES)
-    graph = StepGraph(loaded.spectrogram, masking, states, ahead[0], loaded.field.minimum)
-    return Frozen(tuple(loaded.networks), tuple(lean), loaded.manifest(name, graph, licence))
+    try:
+        masking = loaded.masking(None, None, 0, FILTER_FRAMES)
+        graph = StepGraph(loaded.spectrogram, masking, states, ahead[0], loaded.field.minimum)
+        manifest = loaded.manifest(name, graph, licence)
+    except ValueError as error:
+        raise UsageError(f"{', '.join(map(str, runs))}: {first_line(error)}") from error
+    return Frozen(tuple(loaded.networks), tuple(lean), manifest)
 
 
 class _Loaded:

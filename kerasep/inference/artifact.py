@@ -3,19 +3,20 @@
 The manifest says everything that is needed to go from a waveform to stems: `kerasep.inference.graphs` has the kinds of graph.
 """
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.checks import parse
+from kerasep.checks import sha256 as sha256  # whoever has a file asks here
+from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.inference import format1
 from kerasep.inference.chunking import estimate
 from kerasep.inference.graphs import INPUT, SpectrogramGraph, StepGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU, Provider
 from kerasep.inference.runtime import RUNTIMES, Arrays, Runtime
+from kerasep.inference.seal import check_seal
 from kerasep.inference.stepping import Stepper
 from kerasep.threads import threads as chosen
 
@@ -49,6 +50,7 @@ class Artifact:
         if self.path.suffix not in RUNTIMES:
             raise KerasepError(f"{path}: not one of {', '.join(RUNTIMES)}: name a file that kerasep packed or exported")
         _check_hash(self.path)
+        check_seal(self.path)
         self.runtime: Runtime = RUNTIMES[self.path.suffix](self.path, self.threads, Provider.parse(provider))
         self.manifest = _read_manifest(self.path, self.runtime.manifest)
         if self.runtime.inputs != self.manifest.inputs() or self.runtime.outputs != self.manifest.outputs():
@@ -80,12 +82,6 @@ class Artifact:
         return {target: outputs[target] for target in self.manifest.targets}
 
 
-def sha256(path: Path) -> str:
-    """A file's hash, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def manifest_path(path: Path) -> Path:
     """The JSON next to a file: NAME.json for NAME.onnx, NAME.tflite.json for NAME.tflite."""
     return path.with_suffix(".json" if path.suffix == ".onnx" else f"{path.suffix}.json")
@@ -96,9 +92,11 @@ def _check_hash(path: Path) -> None:
     if not manifest.is_file():
         return
     try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+        expected = parse(manifest.read_bytes())["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KerasepError(f"{manifest}: not a manifest ({error}): remove it or export {path.name} again") from error
+        raise KerasepError(
+            f"{manifest}: not a manifest ({first_line(error)}): remove it or export {path.name} again"
+        ) from error
     if sha256(path) != expected:
         raise KerasepError(f"{path}: its sha256 is not the one in {manifest.name}: fetch or export both again")
 
@@ -107,7 +105,7 @@ def _read_manifest(path: Path, text: str | None) -> Manifest:
     if text is None:
         raise KerasepError(f"{path}: none of kerasep's files (no manifest in it)")
     try:
-        values = json.loads(text)
+        values = parse(text)
         return (format1 if values["format"] == format1.FORMAT else Manifest).from_json(values)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KerasepError(f"{path}: its manifest cannot be used ({error}): export it with this version") from error
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
+        raise KerasepError(f"{path}: its manifest cannot be used ({first_line(error)}): export it with this version") from error

@@ -5,18 +5,21 @@ StepGraph           the same for one frame at a time, with states
 WaveformGraph       samples in, stems out
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from kerasep.inference.checks import whole_numbers
+from kerasep.checks import MANY, flags, short, whole_numbers
 from kerasep.inference.masking import Masking
-from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.spectrogram import RATES, Spectrogram
 
 INPUT = "mixture"
 PRESENT = "present"  # of a step graph that looks ahead: 1 for a frame of the song, 0 for one after its end
 NEXT = "_next"  # added to a state's name where it comes out
+FRAMES = 10_000  # that a step graph may wait for, at most
+OVERLAP = 1024  # segments that a sample is in, at most
 
 Shapes = dict[str, tuple[int, ...]]  # by tensor; 0 where any size is taken
 
@@ -49,9 +52,10 @@ class Blocks:
     minimum: int = 1
 
     def __post_init__(self) -> None:
-        whole_numbers(self, frames=1, context=0, minimum=1)
-        if self.context > self.frames:
-            raise ValueError("blocks.context must be at most blocks.frames")
+        whole_numbers(self, "blocks.", frames=(1, MANY), context=(0, MANY), minimum=(1, MANY))
+        flags(self, "exact")
+        if self.context > self.frames or self.minimum > self.frames:
+            raise ValueError("blocks.context and blocks.minimum must be at most blocks.frames")
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class Windows:
     margin: int = 0
 
     def __post_init__(self) -> None:
-        whole_numbers(self, frames=1, stride=1, margin=0)
+        whole_numbers(self, "windows.", frames=(1, MANY), stride=(1, MANY), margin=(0, MANY))
         if self.margin and self.stride + 2 * self.margin != self.frames:
             raise ValueError("windows.stride and both margins must make up windows.frames")
         if self.stride > self.frames:
@@ -102,9 +106,12 @@ class Segments:
     least: int = 1
 
     def __post_init__(self) -> None:
-        whole_numbers(self, samples=1, stride=1, margin=0, multiple=1, least=1)
+        limits = (1, MANY)
+        whole_numbers(self, "segments.", samples=limits, stride=limits, margin=(0, MANY), multiple=limits, least=limits)
         if self.stride + 2 * self.margin > self.samples:
             raise ValueError("segments.stride and both margins must fit into segments.samples")
+        if self.samples > OVERLAP * self.stride:
+            raise ValueError(f"segments.stride must be at least segments.samples / {OVERLAP}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ class SpectrogramGraph:
     batch: int = 0
 
     def __post_init__(self) -> None:
-        whole_numbers(self, batch=0)
+        whole_numbers(self, batch=(0, MANY))
         if self.blocks.frames % self.masking.filter_frames:
             raise ValueError(f"blocks.frames must be a multiple of {self.masking.filter_frames}")
         windows = self.windows
@@ -147,6 +154,14 @@ class SpectrogramGraph:
     def shape(self) -> tuple[int, int, int, int]:
         """Of mixture and estimates: batch, frames, bins, channels; 0 where any size is taken."""
         return (self.batch, self.windows.frames if self.windows else 0, self.spectrogram.bins, self.spectrogram.channels)
+
+    @property
+    def size(self) -> int:
+        """Numbers that go in for a block, at most."""
+        spectra, windows = self.blocks.frames + 2 * self.blocks.context, self.windows
+        if windows:
+            spectra = windows.frames * -(-spectra // windows.stride)
+        return max(spectra, self.batch * (windows.frames if windows else spectra)) * math.prod(self.shape[2:])
 
     def inputs(self) -> Shapes:
         """The graph's inputs."""
@@ -185,11 +200,12 @@ class StepGraph:
     masks: bool = False
 
     def __post_init__(self) -> None:
-        whole_numbers(self, look_ahead=0, minimum=1)
+        whole_numbers(self, look_ahead=(0, FRAMES), minimum=(1, FRAMES))
+        flags(self, "masks")
         object.__setattr__(self, "states", {name: tuple(shape) for name, shape in self.states.items()})  # lists, in JSON
         for name, shape in self.states.items():
-            if not name.isidentifier() or not all(type(size) is int and size > 0 for size in shape):
-                raise ValueError(f"states must be named shapes, not {name!r}: {shape!r}")
+            if not name.isidentifier() or not all(type(size) is int and 0 < size <= MANY for size in shape):
+                raise ValueError(f"states must be named shapes, not {short(name)}: {short(shape)}")
         if not self.states:
             raise ValueError("a step graph has states")
 
@@ -202,6 +218,11 @@ class StepGraph:
     def shape(self) -> tuple[int, int, int, int]:
         """Of mixture and estimates: batch, frames, bins, channels."""
         return (1, 1, self.spectrogram.bins, self.spectrogram.channels)
+
+    @property
+    def size(self) -> int:
+        """Numbers that go in with a frame."""
+        return sum(map(math.prod, self.inputs().values()))
 
     def inputs(self) -> Shapes:
         """The graph's inputs."""
@@ -238,14 +259,19 @@ class WaveformGraph:
     batch: int = 1
 
     def __post_init__(self) -> None:
-        whole_numbers(self, rate=1, channels=1, batch=1)
-        if self.channels > 2:
-            raise ValueError(f"channels must be 1 or 2, not {self.channels}")
+        whole_numbers(self, rate=RATES, channels=(1, 2), batch=(1, MANY))
+        flags(self, "fixed", "exact")
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of mixture and stems: batch, channels, samples; 0 where any number is taken."""
         return (self.batch, self.channels, self.segments.samples if self.fixed else 0)
+
+    @property
+    def size(self) -> int:
+        """Numbers that go in for a segment, at most."""
+        segments = self.segments
+        return self.batch * self.channels * (max(segments.samples, segments.least) + segments.multiple)
 
     def inputs(self) -> Shapes:
         """The graph's inputs."""

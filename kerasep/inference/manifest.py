@@ -3,17 +3,21 @@
 It stands as JSON in a file's metadata; `kerasep.inference.format1` reads the manifests of version 1 of the format.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from kerasep.checks import lines, numbers, short, whole_numbers
 from kerasep.errors import UsageError
-from kerasep.inference.checks import whole_numbers
 from kerasep.inference.graphs import GRAPHS, Blocks, Graph, Segments, Shapes, Windows
 from kerasep.inference.masking import Masking
 from kerasep.signal.spectrogram import Spectrogram
 
 FORMAT = 2
+TARGETS = 32  # at most
+SIZE = 1 << 27  # numbers that go into a graph and come out of it at a time, at most: half a gigabyte
+RESERVED = re.compile(r"con|prn|aux|nul|com\d|lpt\d", re.IGNORECASE)  # Windows takes these for devices, not for files
 PARTS = {"spectrogram": Spectrogram, "blocks": Blocks, "masking": Masking, "windows": Windows, "segments": Segments}
 
 
@@ -47,9 +51,15 @@ class Manifest:
     details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.targets or not all(isinstance(target, str) and target.isidentifier() for target in self.targets):
-            raise ValueError(f"targets must be plain names, not {self.targets!r}")
-        whole_numbers(self, parameters=0)
+        if not 0 < len(self.targets) <= TARGETS or not all(map(_plain, self.targets)):
+            raise ValueError(f"targets must be 1 to {TARGETS} plain names, not {short(self.targets)}")
+        if len({target.casefold() for target in self.targets}) < len(self.targets):  # their files may be the same one
+            raise ValueError(f"targets must differ in more than capitals, not {short(self.targets)}")
+        lines(self, "name", "licence", "precision", "origin")
+        whole_numbers(self, parameters=(0, 10**12))
+        numbers(self, multiply_adds=(0, 1e15))
+        if (size := self.graph.size * (1 + len(self.targets))) > SIZE:
+            raise ValueError(f"its graph takes and gives {size:,} numbers at a time, more than {SIZE:,}: give it less")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -70,7 +80,7 @@ class Manifest:
         kind = graph.pop("kind")
         if kind not in GRAPHS:
             raise ValueError(f"unknown kind of graph {kind!r}: choose from {', '.join(GRAPHS)}")
-        graph = {name: PARTS[name](**part) if name in PARTS and part is not None else part for name, part in graph.items()}
+        graph = {name: _part(name, part) for name, part in graph.items()}
         found = {name: value for name, value in values.items() if name in names}
         return cls(**found | {"targets": tuple(values["targets"]), "graph": GRAPHS[kind](**graph)})
 
@@ -89,3 +99,17 @@ class Manifest:
             if target not in self.targets:
                 raise UsageError(f"unknown target {target!r}: {self.name} has {', '.join(self.targets)}")
         return chosen
+
+
+def _plain(target: Any) -> bool:
+    """Whether it names a target, its file and an output of a graph everywhere."""
+    return isinstance(target, str) and target.isidentifier() and len(target) <= 64 and not RESERVED.fullmatch(target)
+
+
+def _part(name: str, values: Any) -> Any:
+    """A part of a graph from its values; a value that is none as it is."""
+    if name not in PARTS or (name == "windows" and values is None):
+        return values
+    if not isinstance(values, dict):
+        raise ValueError(f"{name} must be an object, not {short(values)}")
+    return PARTS[name](**values)

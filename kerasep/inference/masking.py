@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kerasep.inference.checks import choice, whole_numbers
+from kerasep.checks import MANY, choice, numbers, whole_numbers
 from kerasep.signal.wiener import FILTER_FRAMES
+
+EXPONENTS = (0.001, 100.0)
+ITERATIONS = 20  # of the Wiener filter; two are as good as any number, and each takes as long as the first
 
 
 class Mask(StrEnum):
@@ -46,8 +49,5 @@ class Masking:
     def __post_init__(self) -> None:
         choice(self, "mask", Mask)
         choice(self, "unclaimed", Unclaimed)
-        if isinstance(self.exponent, bool) or not isinstance(self.exponent, int | float) or not 0 < self.exponent < 100:
-            raise ValueError(f"exponent must be a positive number below 100, not {self.exponent!r}")
-        if type(self.wiener) is not int or self.wiener < 0:
-            raise ValueError(f"the Wiener filter's iterations must be 0 or more, not {self.wiener!r}")
-        whole_numbers(self, filter_frames=1)
+        numbers(self, exponent=EXPONENTS)
+        whole_numbers(self, wiener=(0, ITERATIONS), filter_frames=(1, MANY))

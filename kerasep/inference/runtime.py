@@ -1,13 +1,14 @@
 """What runs a graph, behind one way of asking: named arrays in, named arrays out."""
 
 import mmap
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from kerasep.errors import KerasepError, UsageError
+from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.inference.ort import onnxruntime
 from kerasep.inference.providers import CPU, Provider, open_session, runtimes
 from kerasep.threads import workers
@@ -34,13 +35,18 @@ class Runtime(Protocol):
     skipped: tuple[str, ...]
 
     def run(self, feeds: Arrays) -> Arrays:
-        """All outputs for all inputs, float32."""
+        """All outputs for all inputs, float32; from any thread.
+
+        Raises:
+            KerasepError: the graph cannot be run on them.
+        """
 
 
 class OnnxRuntime:
     """An ONNX file on ONNX Runtime."""
 
     def __init__(self, path: Path, threads: int | None, provider: Provider) -> None:
+        self.path = path
         options = onnxruntime().SessionOptions()
         options.log_severity_level = 4  # errors arrive as exceptions
         options.intra_op_num_threads = threads or 0
@@ -56,11 +62,17 @@ class OnnxRuntime:
         self.outputs = {node.name: _sizes(node.shape) for node in self.session.get_outputs()}
 
     def run(self, feeds: Arrays) -> Arrays:
-        return dict(zip(self.outputs, self.session.run(list(self.outputs), feeds), strict=True))
+        try:
+            return dict(zip(self.outputs, self.session.run(list(self.outputs), feeds), strict=True))
+        except Exception as error:  # all that ONNX Runtime's errors have in common
+            raise KerasepError(f"{self.path}: ONNX Runtime cannot run it on this ({first_line(error)})") from error
 
 
 class LiteRT:
-    """A TFLite file on LiteRT, whose XNNPACK does what it can."""
+    """A TFLite file on LiteRT, whose XNNPACK does what it can.
+
+    An interpreter has one set of tensors, which one thread at a time may fill, run and read.
+    """
 
     provider: str = CPU
     skipped: tuple[str, ...] = ()
@@ -81,13 +93,23 @@ class LiteRT:
             raise KerasepError(f"{path}: not a TFLite file that this LiteRT can run: export it again") from error
         self.inputs = {name: _signature(tensor) for name, tensor in given.items()}
         self.outputs = {name: _signature(tensor) for name, tensor in made.items()}
+        self.path = path
         self._interpreter = interpreter
+        self._alone = threading.Lock()
         self._places = {name: tensor["index"] for name, tensor in (given | made).items()}
         self._shapes: Shapes = {}
 
     def run(self, feeds: Arrays) -> Arrays:
+        with self._alone:
+            try:
+                return self._run(feeds)
+            except (RuntimeError, ValueError) as error:
+                raise KerasepError(f"{self.path}: LiteRT cannot run it on this ({first_line(error)})") from error
+
+    def _run(self, feeds: Arrays) -> Arrays:
         shapes = {name: array.shape for name, array in feeds.items()}
         if shapes != self._shapes:
+            self._shapes = {}  # should it stop half-way, the next run begins anew
             for name, shape in shapes.items():
                 self._interpreter.resize_tensor_input(self._places[name], shape)
             self._interpreter.allocate_tensors()
@@ -126,6 +148,5 @@ def _metadata(path: Path) -> str | None:
         for place in range(model.MetadataLength()):
             entry = model.Metadata(place)
             if entry.Name() == KEY.encode():
-                buffer = model.Buffers(entry.Buffer())
-                return bytes(buffer.Data(byte) for byte in range(buffer.DataLength())).decode()
+                return bytes(model.Buffers(entry.Buffer()).DataAsNumpy()).decode()
     return None

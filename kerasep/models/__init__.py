@@ -1,6 +1,7 @@
 """Networks by name. Each is a Keras functional model from mixture to target magnitudes, on any Keras backend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -55,11 +56,18 @@ def build(network: str, spectrogram: Spectrogram, options: dict[str, Any], targe
         ['bass', 'vocals']
     """
     entry = _find(network)
-    try:
+    with _options_of(network):
         if entry.joint:
             return entry.build(spectrogram, targets, **options)
         return _side_by_side(network, spectrogram, {target: entry.build(spectrogram, **options) for target in targets})
-    except TypeError as error:  # a keyword that the builder does not have
+
+
+@contextmanager
+def _options_of(network: str) -> Iterator[None]:
+    """Makes a ValueError of what Python says of keywords that a builder does not have, and of values of another kind."""
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"network {network}: {error}") from error
 
 
@@ -125,13 +133,15 @@ def _side_by_side(network: str, spectrogram: Spectrogram, parts: dict[str, keras
 
 
 def receptive_field_of(network: str, options: dict[str, Any]) -> ReceptiveField:
-    """The receptive field of a network built with these options. Raises ValueError on an unknown name.
+    """The receptive field of a network built with these options. Raises ValueError on an unknown name or option.
 
     Example:
         >>> receptive_field_of("conv", {"padding": "causal"}).context
         28
     """
-    return _find(network).receptive_field(**options)
+    field = _find(network).receptive_field
+    with _options_of(network):
+        return field(**options)
 
 
 def _find(network: str) -> Network:

@@ -26,9 +26,10 @@ def load_weights(network: keras.Model, path: Path) -> None:
     """Load a weights file into a network of the same shape.
 
     Raises:
-        OSError, ValueError, KeyError: the file is damaged or belongs to another network.
+        Exception: the file is damaged or belongs to another network; HDF5 has errors of many kinds.
     """
     with h5py.File(path) as file:
+        _check(file, path.stat().st_size)
         renamed = {name: _current(name) for name in file.get("layers", ()) if _current(name) != name}
     if not renamed:
         network.load_weights(path)
@@ -40,6 +41,20 @@ def load_weights(network: keras.Model, path: Path) -> None:
             for old, new in renamed.items():
                 file["layers"].move(old, new)
         network.load_weights(copy)
+
+
+def _check(file: h5py.File, size: int) -> None:
+    """Raise ValueError where arrays are larger than the file, or their numbers stand in another one."""
+    left = size
+
+    def check(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal left
+        if isinstance(item, h5py.Dataset):
+            left -= item.nbytes
+            if left < 0 or item.is_virtual or item.external:
+                raise ValueError(f"{name} is larger than the file, or in another one")
+
+    file.visititems(check)
 
 
 def _current(name: str) -> str:

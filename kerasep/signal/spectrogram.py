@@ -4,6 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kerasep.checks import short, whole_numbers
+
+RATES = (1000, 384_000)  # in Hz
+FFT = 1 << 16  # samples in a window, at most
+OVERLAP = 64  # windows that a sample is in, at most
+
 # Generalised cosine windows, w(n) = sum_k (-1)^k a_k cos(2 pi k n / N), periodic as an STFT wants them.
 # Blackman-Harris: F. Harris, Proc. IEEE 1978, table 1, 4-term.
 WINDOWS = {"hann": (0.5, 0.5), "blackmanharris": (0.35875, 0.48829, 0.14128, 0.01168)}
@@ -37,18 +43,15 @@ class Spectrogram:
     padding: str = "reflect"
 
     def __post_init__(self) -> None:
-        for name in ("rate", "channels", "fft", "hop"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"spectrogram {name} must be a positive integer, not {value!r}")
-        if self.channels > 2:
-            raise ValueError(f"spectrogram channels must be 1 or 2, not {self.channels}")
+        whole_numbers(self, "spectrogram ", rate=RATES, channels=(1, 2), fft=(2, FFT), hop=(1, FFT))
         if self.fft % 2 or self.fft % self.hop or self.fft < 2 * self.hop:
             raise ValueError(f"hop {self.hop} must divide an even fft, {self.fft}, at least twice")
-        if self.window not in WINDOWS:
-            raise ValueError(f"unknown window {self.window!r}: choose from {', '.join(WINDOWS)}")
-        if self.padding not in PADDINGS:
-            raise ValueError(f"unknown padding {self.padding!r}: choose from {', '.join(PADDINGS)}")
+        if self.fft > OVERLAP * self.hop:
+            raise ValueError(f"hop {self.hop} must be at least {self.fft // OVERLAP}, fft / {OVERLAP}")
+        if self.window not in list(WINDOWS):
+            raise ValueError(f"unknown window {short(self.window)}: choose from {', '.join(WINDOWS)}")
+        if self.padding not in list(PADDINGS):
+            raise ValueError(f"unknown padding {short(self.padding)}: choose from {', '.join(PADDINGS)}")
 
     @property
     def bins(self) -> int:

@@ -12,12 +12,14 @@ import numpy as np
 
 from kerasep.datasets.musdb import Song
 from kerasep.errors import KerasepError
-from kerasep.files import replacing, write_json
+from kerasep.files import write_json
 from kerasep.models.lstm import on_gpu
 from kerasep.training import checkpoint, engine
 from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner
-from kerasep.training.recipe import RECORD, WEIGHTS, Recipe
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import RECORD
+from kerasep.training.runs import save_weights
 from kerasep.training.validation import Measure, OnDevice, OnHost, validation_snr
 
 
@@ -91,8 +93,8 @@ class Validate(keras.callbacks.Callback):
             mean = float(np.mean(list(snr.values())))
             if mean > self.record["best"]["validation_db"]:
                 self.record["best"] = {"epoch": epoch + 1, "validation_db": mean, "targets": snr}
-                with replacing(self.output / WEIGHTS) as partial:
-                    self.model.network.save_weights(partial)
+                save_weights(self.model.network, self.output, self.record)
+                write_json(self.output / RECORD, self.record)  # at once: it says which weights belong to it
         return {"validation_db": mean, "validation": snr}
 
     @contextmanager

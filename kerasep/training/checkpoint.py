@@ -5,16 +5,17 @@ states of random number generators, and the record so far. The last two files ar
 """
 
 import json
-import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from kerasep.checks import parse
+from kerasep.errors import KerasepError, first_line, say
 from kerasep.files import replacing
 from kerasep.training.learner import Learner
+from kerasep.training.record import check_record
 
 FOLDER = "checkpoints"  # of a run folder
 KEPT = 2
@@ -32,25 +33,38 @@ def save(folder: Path, learner: Learner, record: dict[str, Any]) -> None:
 
 
 def restore(folder: Path, learner: Learner) -> dict[str, Any] | None:
-    """Set all variables to the newest state that can be read; returns its record, or None if there is none.
+    """Set all variables to the newest state that can be read; returns its record, or None if there is no file.
 
-    A damaged file is skipped with a warning.
+    A damaged file is skipped with a line on standard error.
+
+    Raises:
+        KerasepError: none of the files can be read.
     """
-    variables = _variables(learner)
-    for path in reversed(_files(folder)):
+    variables, paths = _variables(learner), _files(folder)
+    for path in reversed(paths):
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                record = json.loads(archive["record"].tobytes())
-                arrays = [archive[f"{index:05}"] for index in range(len(variables))]
-            if any(array.shape != tuple(variable.shape) for array, variable in zip(arrays, variables, strict=True)):
-                raise ValueError("it belongs to another network")
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path}: damaged ({error}): resuming from the one before", stacklevel=2)
+            record, arrays = _read(path, variables)
+        except Exception as error:  # zipfile, zlib, NumPy and JSON raise all kinds where bytes are wrong
+            say(f"{path}: damaged ({first_line(error)}): going on from the one before")
             continue
         for variable, array in zip(variables, arrays, strict=True):
             variable.assign(array)
         return record
+    if paths:
+        raise KerasepError(f"{folder}: none of its files can be read: train it again, into another folder")
     return None
+
+
+def _read(path: Path, variables: list[keras.Variable]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """A record and the values of these variables. Raises whatever a damaged file leads to."""
+    with np.load(path, allow_pickle=False) as archive:
+        record = parse(archive["record"].tobytes())
+        arrays = [archive[f"{index:05}"] for index in range(len(variables))]
+    check_record(record)
+    for array, variable in zip(arrays, variables, strict=True):
+        if array.shape != tuple(variable.shape) or array.dtype != np.asarray(variable).dtype:
+            raise ValueError("it belongs to another network")
+    return record, arrays
 
 
 def _files(folder: Path) -> list[Path]:

@@ -145,7 +145,9 @@ class ThresholdedSNR(StemsLoss):
     def __init__(self, targets: tuple[str, ...], segment: int = 43, floor: float = 0.01) -> None:
         _check_all(Loss.LEVEL, targets)  # only all of them add up to the mixture
         super().__init__(targets, targets)
-        self.segment = segment
+        if segment < 1 or segment != int(segment):
+            raise ValueError(f"segment must be a whole number of frames, not {segment}")
+        self.segment = int(segment)
         self.floor = floor
 
     def parts(self, references, estimates) -> dict:

@@ -4,18 +4,18 @@
 is Spleeter's with its published ones. `conv-norm` is our variant of the thesis' own network, `bands` one of our own.
 """
 
-import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from kerasep.checks import flags, lines, number, numbers, parse, short, whole_numbers
 from kerasep.datasets.musdb import SOURCES
 from kerasep.errors import KerasepError, UsageError
-from kerasep.signal.spectrogram import Spectrogram
+from kerasep.signal.spectrogram import RATES, Spectrogram
 from kerasep.training.choices import Loss, Optimizer, Precision, Schedule
 
-RECORD, WEIGHTS = "run.json", "best.weights.h5"  # of a run folder
+LARGEST = 8192  # number among the options of a network: layers of more fit nowhere
 CHOICES: dict[str, type[StrEnum]] = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss, "precision": Precision}
 
 
@@ -43,14 +43,15 @@ class Augment:
     coherent: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.gain, list | tuple) or len(self.gain) != 2:
+            raise ValueError(f"augment.gain must be two numbers, not {short(self.gain)}")
         object.__setattr__(self, "gain", tuple(self.gain))  # a list, where it comes from JSON
-        if len(self.gain) != 2 or not 0 <= self.gain[0] <= self.gain[1]:
-            raise ValueError(f"augment gain must be two numbers, the smaller first, not {self.gain}")
-        for name in ("swap", "double", "drop", "coherent"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"augment {name} must be a share from 0 to 1, not {getattr(self, name)}")
-        if not 0 <= self.speed < 1 or self.tilt < 0:
-            raise ValueError(f"augment speed must be in [0, 1) and tilt not negative, not {self.speed} and {self.tilt}")
+        for value in self.gain:
+            number("augment.gain", value, 0, 100)
+        if self.gain[0] > self.gain[1]:
+            raise ValueError(f"augment.gain must be two numbers, the smaller first, not {short(self.gain)}")
+        share = (0, 1)
+        numbers(self, "augment.", swap=share, double=share, drop=share, coherent=share, speed=(0, 0.9), tilt=(0, 100))
 
 
 @dataclass(frozen=True)
@@ -111,20 +112,23 @@ class Recipe:
         for name, choices in CHOICES.items():
             chosen = getattr(self, name)  # a plain word, where it comes from JSON
             if chosen not in list(choices):
-                raise ValueError(f"unknown {name} {chosen!r}: choose from {', '.join(choices)}")
+                raise ValueError(f"unknown {name} {short(chosen)}: choose from {', '.join(choices)}")
             object.__setattr__(self, name, choices(chosen))
-        for name in ("batch", "steps", "validate_every", *(f"epochs.{target}" for target in self.epochs)):
-            value = self.epochs[name[7:]] if name.startswith("epochs.") else getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        for name in ("seconds", "learning_rate", "factor"):
-            if not _number(getattr(self, name)) or getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be a positive number, not {getattr(self, name)!r}")
-        for name in ("weight_decay", "patience", "cooldown", "early_stop", "clip", "ema"):
-            if not _number(getattr(self, name)) or getattr(self, name) < 0:
-                raise ValueError(f"{name} must be a number from 0 on, not {getattr(self, name)!r}")
-        if self.ema >= 1 or not isinstance(self.jit, bool):
-            raise ValueError(f"ema must be below 1 and jit true or false, not {self.ema!r} and {self.jit!r}")
+        lines(self, "name", "network")
+        for name in ("options", "epochs", "loss_options"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name} must be an object, not {short(getattr(self, name))}")
+        count = (1, 10**6)
+        whole_numbers(self, batch=count, steps=count, validate_every=count)
+        whole_numbers(SimpleNamespace(**self.epochs), "epochs.", **dict.fromkeys(self.epochs, count))
+        waiting = (0, 10**6)
+        whole_numbers(self, patience=waiting, cooldown=waiting, early_stop=waiting)
+        numbers(self, seconds=(0.001, 3600), learning_rate=(1e-38, 1000), factor=(1e-6, 0.999), ema=(0, 0.99999))
+        numbers(self, weight_decay=(0, 1000), clip=(0, 1e9))
+        flags(self, "jit")
+        for name in self.loss_options:
+            number(f"loss_options.{name}", self.loss_options[name], 0, LARGEST)
+        _check_options(self.options, "options")
 
     @property
     def samples(self) -> int:
@@ -144,6 +148,8 @@ class Recipe:
             parts = {"spectrogram": Spectrogram, "augment": Augment}
             for place, kind in (("recipe", cls), *parts.items()):
                 given = values if kind is cls else values.get(place, {})
+                if not isinstance(given, dict):
+                    raise KerasepError(f"{place} must be an object, not {short(given)}")
                 known = [item.name for item in fields(kind)]
                 for key in given:
                     if key not in known:
@@ -171,7 +177,7 @@ class Recipe:
             if not equals or not (free or last in place) or bool(parents) != (place is not values):
                 raise UsageError(f"--set {setting}: no such key: choose from {', '.join(place)}, as in --set batch=16")
             try:
-                place[last] = json.loads(text)
+                place[last] = parse(text)
             except ValueError:
                 place[last] = text
         try:
@@ -180,28 +186,13 @@ class Recipe:
             raise UsageError(f"--set: {error}") from error
 
 
-def load_record(run: Path) -> dict[str, Any]:
-    """The record of a run folder, its recipe checked.
-
-    Raises:
-        KerasepError: the folder holds no run, or its record is damaged.
-    """
-    try:
-        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
-        Recipe.from_json(record["recipe"])
-        record["targets"], record["epochs"], record["songs"]
-    except FileNotFoundError as error:
-        remedy = "train one first, or make one of other people's weights with kerasep import --keras"
-        raise KerasepError(f"{run}: holds no run ({RECORD} is missing): {remedy}") from error
-    except NotADirectoryError as error:
-        raise KerasepError(f"{run}: a file: name the run's folder") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, KerasepError) as error:
-        raise KerasepError(f"{run / RECORD}: damaged or of another version ({error}): train it again") from error
-    return record
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _check_options(values: Any, name: str) -> None:
+    """Raise ValueError where there is a number, at whatever depth, that no network takes. The builder checks the rest."""
+    if isinstance(values, dict | list | tuple):
+        for key, value in values.items() if isinstance(values, dict) else enumerate(values):
+            _check_options(value, f"{name}.{key}")
+    elif isinstance(values, int | float) and not isinstance(values, bool):
+        number(name, values, 0, RATES[1] if name == "options.bandwidth" else LARGEST)
 
 
 # Most sources of an example are from one song, as in the music to be separated: a network this small learns what it is shown

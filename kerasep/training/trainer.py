@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from kerasep.datasets.musdb import Song, songs
-from kerasep.errors import KerasepError
-from kerasep.files import write_json
+from kerasep.errors import KerasepError, say
+from kerasep.files import check_writable, write_json
 from kerasep.machine import peak_megabytes
 from kerasep.models import build, receptive_field_of
 from kerasep.models.lstm import on_gpu
@@ -31,8 +31,9 @@ from kerasep.training.data import Mixer
 from kerasep.training.learner import Learner, Transform
 from kerasep.training.losses import LOSSES
 from kerasep.training.optimizers import optimizer, schedule
-from kerasep.training.recipe import RECORD, Recipe, load_record
-from kerasep.training.runs import check_same, load_run, new_record
+from kerasep.training.recipe import Recipe
+from kerasep.training.record import RECORD, WEIGHTS, load_record, weights_are_those
+from kerasep.training.runs import NOTHING, check_same, load_run, new_record
 from kerasep.training.stems import Places, Stems
 from kerasep.training.validation import set_statistics
 
@@ -95,7 +96,11 @@ def train(
     if record["finished"]:  # killed between its last checkpoint and its record
         write_json(output / RECORD, record)
         return record
-    output.mkdir(parents=True, exist_ok=True)
+    if earlier and not weights_are_those(output, record):
+        reason = "damaged, or newer than the epoch to go on from: replaced after the next one"
+        say(f"{output / WEIGHTS}: {reason}")
+        record["best"] = NOTHING
+    check_writable(output)
     monitors = schedule(recipe)
     callbacks = [Guard(output), Validate(learner, data["validation"], recipe, record, output), *monitors]
     if tensorboard:

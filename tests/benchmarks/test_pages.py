@@ -12,7 +12,8 @@ from benchmarks.pages import tables
 from benchmarks.pages.committed import measured
 from kerasep.hub import BUNDLED, DEFAULT
 from kerasep.inference.artifact import Artifact, sha256
-from kerasep.training.recipe import RECIPES, WEIGHTS, Recipe
+from kerasep.training.recipe import RECIPES, Recipe
+from kerasep.training.record import WEIGHTS
 
 NETWORKS = {"bands", "conv", "deepconvsep", "openunmix", "spleeter"}
 

@@ -169,7 +169,7 @@ def test_output_that_cannot_be_written(packed, song_file, tmp_path, capsys):
         (["--model", "konv"], 2, "unknown model 'konv'"),
         (["--targets", "piano"], 2, "unknown target 'piano'"),
         (["--exponent", "-1"], 2, "exponent"),
-        (["--wiener", "-1"], 2, "iterations"),
+        (["--wiener", "-1"], 2, "wiener must be an integer from 0 to 20"),
         (["--float32", "--format", "flac"], 2, "FLAC holds no floating point"),
     ],
 )

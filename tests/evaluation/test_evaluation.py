@@ -419,7 +419,7 @@ def test_names_in_any_locale_and_of_any_letters(root, tmp_path):
         done = subprocess.run([*command, *arguments, *resume], env=locale, capture_output=True, check=False)
         assert done.returncode == 0 and b"\x1b" not in done.stdout + done.stderr, done.stderr
     report = (out / "report.md").read_text(encoding="utf-8")
-    assert "| Café |" in report and "| Caf&#92;xe9 |" in report and "| &#92;x1b&#91;2J &#124; &#60;b&#62; |" in report
+    assert "| Café |" in report and "| Caf&#92;xe9 |" in report and "| &#92;u001b&#91;2J &#124; &#60;b&#62; |" in report
     table = (out / "scores.csv").read_text(encoding="utf-8")
     assert "Café,vocals" in table and "Caf\\xe9,vocals" in table and "\x1b" not in table
     done = subprocess.run([sys.executable, "-m", "kerasep", "report", out, out, "-o", out], env=locale, capture_output=True)

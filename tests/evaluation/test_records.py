@@ -89,7 +89,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
 def test_a_table_as_it_was_written(tmp_path):
     (tmp_path / "a.csv").write_text('track,target,SDR\n"a\x1b, b",bass,1.5\nc,bass,nan\n', encoding="utf-8")
     found = read_scores(tmp_path / "a.csv")
-    assert found["bass"]["a\\x1b, b"] == {"SDR": 1.5} and math.isnan(found["bass"]["c"]["SDR"])
+    assert found["bass"]["a\\u001b, b"] == {"SDR": 1.5} and math.isnan(found["bass"]["c"]["SDR"])
 
 
 @pytest.mark.parametrize(

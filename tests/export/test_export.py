@@ -36,6 +36,7 @@ from kerasep.inference.chunking import cut, middles
 from kerasep.inference.graphs import Windows
 from kerasep.inference.open import open_separator
 from kerasep.inference.runtime import KEY
+from kerasep.inference.seal import KEY as SEALED
 from kerasep.models import build, folded
 from kerasep.signal.masks import apply, ratio_gains
 from kerasep.signal.spectrogram import Spectrogram
@@ -117,6 +118,7 @@ def test_the_manifest_inside_is_the_one_beside_but_for_what_only_the_latter_can_
     for path in exported.values():
         inside = json.loads(Artifact(path).runtime.session.get_modelmeta().custom_metadata_map[KEY])
         outside = beside(path)
+        assert len(inside.pop(SEALED)) == 64
         assert set(outside) - set(inside) == {"sha256", "bytes", "sources"}
         assert inside == {key: outside[key] for key in inside}
         sources = [(path.parent / source).resolve() for source in outside["sources"]]
@@ -828,7 +830,7 @@ def no_weights(run: Path) -> str:
 def cut_short(run: Path) -> str:
     weights = run / "best.weights.h5"
     weights.write_bytes(weights.read_bytes()[:5000])
-    return "damaged or of another network"
+    return "damaged, or not the weights that run.json is about"
 
 
 def same_target(run: Path) -> str:

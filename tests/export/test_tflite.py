@@ -218,7 +218,7 @@ def damaged(tmp_path) -> Path:
 def test_a_truncated_file(damaged, share):
     content = lite("conv").path.read_bytes()
     damaged.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(KerasepError, match=r"damaged\.tflite: not a TFLite file that this LiteRT can run") as caught:
+    with pytest.raises(KerasepError, match=r"damaged\.tflite: (not a TFLite file that this LiteRT can run|damaged)") as caught:
         Artifact(damaged)
     assert "\n" not in str(caught.value)
 
@@ -230,7 +230,8 @@ def test_a_file_that_is_none(damaged):
 
 
 def test_a_file_of_somebody_else(damaged):
-    damaged.write_bytes(to_bytes(read(lite("conv").path)))
+    content = to_bytes(read(lite("conv").path))  # with the manifest's text somewhere in it
+    damaged.write_bytes(content.replace(b"sealed_sha256", b"somebody_else"))
     with pytest.raises(KerasepError, match=r"damaged\.tflite: none of kerasep's files \(no manifest in it\)"):
         Artifact(damaged)
 

@@ -1,6 +1,9 @@
 """Open-Unmix's checkpoints: from waveform to stems as the original, and every way in which a file can be wrong."""
 
+import contextlib
 import json
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,8 @@ from golden_files import openunmix_states as states
 from signals import clip
 
 from kerasep.cli import main
-from kerasep.importers import openunmix
+from kerasep.errors import KerasepError
+from kerasep.importers import openunmix, pytorch
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.open import open_separator
 from kerasep.signal.spectrogram import Spectrogram
@@ -198,16 +202,115 @@ def test_code_in_a_pickle_is_not_run(folder, capsys):
     import torch
 
     torch.save({"fc1.weight": Hostile()}, folder / "vocals.pth")
-    refused(folder, capsys, "holds more than tensors")
+    refused(folder, capsys, "holds more than plain tensors (__builtin__ getattr)")
     assert not Path("/tmp/kerasep-was-here").exists()  # noqa: S108
 
 
-def test_damaged_files(folder, capsys):
+TENSORS = {
+    "sparse": lambda torch: torch.eye(3).to_sparse(),
+    "compressed": lambda torch: torch.eye(3).to_sparse_csr(),
+    "quantised": lambda torch: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    "meta": lambda torch: torch.empty(10**9, device="meta"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of what it may drop one day
+@pytest.mark.parametrize("kind", TENSORS)
+def test_tensors_of_other_kinds(folder, capsys, kind):
+    """Their numbers are not all in the file."""
+    import torch
+
+    rewrite(folder / "vocals.pth", lambda state: state.update(extra=TENSORS[kind](torch)))
+    refused(folder, capsys, "holds more than plain tensors")
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_tensors_larger_than_the_file(folder, capsys, early):
+    """One number, seen as ten billion."""
+    import torch
+
+    rewrite(folder / "vocals.pth", lambda state: state.update({"fc1.weight": torch.ones(1, 1).expand(10**5, 10**5)}), early)
+    refused(folder, capsys, "more than the file: not a checkpoint")
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_one_tensor_under_many_names(folder, capsys, early):
+    rewrite(folder / "vocals.pth", lambda s: s.update({f"x{n}": s["fc3.weight"] for n in range(100)}), early)
+    refused(folder, capsys, "more than the file: not a checkpoint")
+
+
+def test_a_pickle_that_allocates(folder, capsys):
+    """PyTorch's own list of harmless names has `bytearray`, which makes as many bytes as it is asked for."""
+    rewritten(folder / "vocals.pth", "data.pkl", b"\x80\x02cbuiltins\nbytearray\n(J\xff\xff\xff\x7ftR.")
+    refused(folder, capsys, "holds more than plain tensors (builtins bytearray)")
+
+
+def test_a_list_without_end(folder, capsys):
+    rewritten(folder / "vocals.pth", "data.pkl", b"\x80\x02]" + b"]0" * 2**20 + b".")
+    refused(folder, capsys, "lists more than a state dict does")
+
+
+def rewritten(path: Path, name: str, content: bytes) -> None:
+    """Replace a member of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        files = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, old in files.items():
+            archive.writestr(each, content if each.endswith(name) else old)
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.2, 0.5, 0.9, 0.999])
+def test_files_cut_short(folder, capsys, early, share):
     path = folder / "vocals.pth"
+    rewrite(path, lambda state: None, early)
     whole = path.read_bytes()
-    for content in (b"", b"no model", whole[:1000], whole[:-1000]):
-        path.write_bytes(content)
-        refused(folder, capsys, "vocals.pth")
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused(folder, capsys, "vocals.pth")
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_bits_that_flipped(folder, capsys, early):
+    """Wherever one did: a zip has a checksum of each of its files, and what has none is read or refused, never a traceback."""
+    path = folder / "vocals.pth"
+    rewrite(path, lambda state: None, early)
+    whole = path.read_bytes()
+    for place in np.random.default_rng(0).integers(len(whole) * 8, size=60):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with contextlib.suppress(KerasepError):
+            pytorch.read(path)
+    if not early:
+        with zipfile.ZipFile(path) as archive:
+            weights = max(archive.infolist(), key=lambda item: item.file_size)
+        damaged = bytearray(whole)
+        damaged[weights.header_offset + weights.file_size // 2 + 200] ^= 1
+        path.write_bytes(damaged)
+        refused(folder, capsys, "is damaged (Bad CRC-32")
+
+
+@pytest.mark.parametrize("content", [b"no model", b"PK\x03\x04", b"\x80", b"\x80\x02}.", 2000 * b"(", bytes(2000)])
+def test_other_files(folder, capsys, content):
+    (folder / "vocals.pth").write_bytes(content)
+    refused(folder, capsys, "vocals.pth")
+    with tarfile.open(folder / "vocals.pth", "w") as archive:  # as PyTorch wrote it until 2018
+        archive.add(folder / "vocals.json", "storages")
+    refused(folder, capsys, "not a PyTorch file")
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 3)])
+def test_a_rate_that_is_none(folder, shape):
+    import torch
+
+    rewrite(folder / "vocals.pth", lambda state: state.update(sample_rate=torch.ones(shape)))
+    assert openunmix.load(folder).recipe.spectrogram.rate == 8000
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"nfft": 1e999, "nhop": 64}', '{"nfft": NaN, "nhop": 1}', 100_000 * "["])
+def test_settings_that_are_none(folder, capsys, text):
+    (folder / "separator.json").write_text(text)
+    refused(folder, capsys, "not as Open-Unmix writes it")
 
 
 def test_without_pytorch(folder, capsys, monkeypatch):

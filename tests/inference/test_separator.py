@@ -122,7 +122,7 @@ def test_some_targets_are_the_same_as_in_all(artifact, mixture):
         ({"mask": "hard"}, "unknown mask 'hard'"),
         ({"exponent": 0}, "exponent"),
         ({"exponent": float("nan")}, "exponent"),
-        ({"wiener": -1}, "iterations"),
+        ({"wiener": -1}, "wiener must be an integer from 0 to 20"),
     ],
 )
 def test_wrong_choices(artifact, choice, match):

@@ -73,23 +73,50 @@ def test_overrides():
         ("epochs.piano=3", "choose from vocals, drums"),
         ("augment.colour=3", "choose from gain, swap"),
         ("spectrogram.hop=5", "hop 5 must divide"),
-        ("batch=big", "batch must be a positive integer, not 'big'"),
-        ("epochs.bass=0", "epochs.bass must be a positive integer"),
-        ("learning_rate=-1", "learning_rate must be a positive number"),
-        ("ema=1", "ema must be below 1"),
-        ("weight_decay=none", "weight_decay must be a number from 0 on"),
+        ("batch=big", "batch must be an integer from 1 to 1,000,000, not 'big'"),
+        ("epochs.bass=0", "epochs.bass must be an integer from 1"),
+        ("learning_rate=-1", "learning_rate must be a number from 1e-38"),
+        ("ema=1", "ema must be a number from 0 to 0.99999"),
+        ("weight_decay=none", "weight_decay must be a number from 0 to 1000"),
         ("optimizer=sgd", "unknown optimizer 'sgd': choose from adam, adamw, muon, adadelta"),
         ("schedule=linear", "choose from constant, cosine, plateau"),
         ("loss=l2", "choose from mse, l1, sums, level, deepconvsep"),
         ("precision=int8", "choose from float32, mixed_bfloat16, mixed_float16"),
-        ("augment.drop=2", "drop must be a share"),
+        ("augment.drop=2", "augment.drop must be a number from 0 to 1"),
         ("augment.gain=[2,1]", "the smaller first"),
-        ("augment.speed=1", r"speed must be in \[0, 1\)"),
+        ("augment.speed=1", "augment.speed must be a number from 0 to 0.9"),
     ],
 )
 def test_wrong_overrides(setting, match):
     with pytest.raises(UsageError, match=match):
         RECIPES["conv"].override([setting])
+
+
+NUMBERS = ["batch", "seconds", "steps", "learning_rate", "weight_decay", "factor", "patience", "cooldown", "early_stop"]
+NUMBERS += ["validate_every", "clip", "ema", "epochs.bass", "options.hidden", "options.dropout", "loss_options.alpha"]
+NUMBERS += [f"augment.{name}" for name in ("swap", "speed", "tilt", "double", "drop", "coherent")]
+NUMBERS += [f"spectrogram.{name}" for name in ("rate", "channels", "fft", "hop")]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_every_number_has_limits(name):
+    for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1", "9" * 40, "1e300"):
+        with pytest.raises(UsageError, match=rf"--set: recipe: {name.replace('m.', 'm ')} must be a.* from ") as caught:
+            RECIPES["conv"].override([f"{name}={value}"])
+        assert len(str(caught.value)) < 200
+
+
+OTHERS = ["9" * 5000, 100_000 * "[", "[1, NaN]", "{}", "null", "true", '"\\ud800"']
+FITTING = {"jit": "true", "options": "{}", "epochs": "{}", "augment": "{}", "spectrogram": "{}"}
+
+
+@pytest.mark.parametrize("name", ["batch", "seconds", "augment.gain", "augment", "spectrogram", "options", "epochs", "jit"])
+def test_values_of_other_kinds(name):
+    for value in OTHERS:
+        if value != FITTING.get(name):
+            with pytest.raises(UsageError, match=name) as caught:
+                RECIPES["conv"].override([f"{name}={value}"])
+            assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("change", [{"colour": "red"}, {"augment": {"colour": 1}}, {"spectrogram": {"colour": 1}}])
