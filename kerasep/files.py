@@ -1,13 +1,11 @@
 """Files and folders written whole or not at all, whenever a process is stopped, and the cache folder."""
 
-import errno
-import itertools
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +15,11 @@ from kerasep.errors import KerasepError
 
 REMEDY = "choose another folder"
 PREFIX, LOCK, OLD = ".kerasep-", ".lock", "old"  # of folders for what is not finished, and what is in and beside them
-YOUNG = 60  # seconds in which a lock may be there before its folder
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; it becomes `path` if the block succeeds, and is removed if not.
+    """Yield a temporary path on the disk of `path`; it becomes `path` if the block succeeds, and is removed if not.
 
     Raises:
         KerasepError: the folder cannot be written to.
@@ -31,15 +28,13 @@ def replacing(path: Path) -> Iterator[Path]:
         with replacing(Path("notes.txt")) as partial:
             partial.write_text("whole", encoding="utf-8")
     """
-    partial = path.with_name(f".partial-{os.getpid()}.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with scratch(path.parent) as folder:
+            partial = folder / path.name
             yield partial
             sync(partial)
             partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except OSError as error:
         raise KerasepError(f"{path}: cannot be written ({error.strerror or error}): {REMEDY}") from error
 
@@ -51,18 +46,30 @@ def scratch(parent: Path) -> Iterator[Path]:
     Raises:
         OSError: nothing can be written there.
     """
-    from filelock import FileLock  # imports asyncio, which takes longer than anything else here
-
     sweep(parent)
     folder = parent / f"{PREFIX}{secrets.token_hex(8)}"
-    with FileLock(f"{folder}{LOCK}"):
+    with _locked(Path(f"{folder}{LOCK}")):
         folder.mkdir(mode=0o700)
         try:
             yield folder
         finally:
             _put_back(folder)
             shutil.rmtree(folder, ignore_errors=True)
-            Path(f"{folder}{LOCK}").unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes and threads out. The file is there only as long as somebody holds it or waits for it."""
+    from filelock import FileLock  # imports asyncio, which takes longer than anything else here
+
+    while True:
+        with FileLock(path):
+            if path.exists():  # else whoever had it took it away meanwhile
+                try:
+                    yield
+                finally:
+                    path.unlink(missing_ok=True)
+                return
 
 
 def sweep(parent: Path) -> None:
@@ -75,8 +82,6 @@ def sweep(parent: Path) -> None:
             state = lock.lstat()
             if not lock.is_file() or lock.is_symlink() or (hasattr(os, "getuid") and state.st_uid != os.getuid()):
                 continue  # another's
-            if not folder.exists() and time.time() - state.st_mtime < YOUNG:
-                continue  # about to be made
             with FileLock(lock, timeout=0):
                 _put_back(folder)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -87,7 +92,7 @@ def sweep(parent: Path) -> None:
 
 def _put_back(folder: Path) -> None:
     """Give a folder that was about to be replaced its place again, if nothing has taken it."""
-    for old in sorted(folder.glob(f"{OLD}*/*"), reverse=True):
+    for old in (folder / OLD).glob("*"):
         if not (place := folder.with_name(old.name)).exists():
             old.rename(place)
 
@@ -113,44 +118,34 @@ def making(folder: Path, add: bool = False, overwrite: bool = False) -> Iterator
             yield made
             for path in made.iterdir():
                 sync(path)
-            _put(made, folder, add, overwrite)
+            key = hashlib.sha256(os.fsencode(folder.name)).hexdigest()[:16]
+            with _locked(folder.parent / f"{PREFIX}{key}{LOCK}"):
+                _put(made, folder, add, overwrite)
     except OSError as error:
         raise KerasepError(f"{folder}: cannot be written ({error.strerror or error}): {REMEDY}") from error
 
 
 def _put(made: Path, folder: Path, add: bool, overwrite: bool) -> None:
     """Let `made` take the place of `folder`. There is no moment at which a kill leaves half of one and half of the other."""
-    if folder.is_dir() and Path.cwd().is_relative_to(folder):  # who stands in it would stand in nothing afterwards
-        _check_free(made, folder, add, overwrite)
-        for path in made.iterdir():
-            path.replace(folder / path.name)
+    if not folder.exists():
+        made.rename(folder)
         return
-    for attempt in itertools.count():  # other processes may put theirs there between two steps
-        try:
-            made.rename(folder)
-            return
-        except OSError as error:  # Windows has an error of its own for it
-            if not isinstance(error, FileExistsError) and error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR):
-                raise
-        old = made.parent / f"{OLD}{attempt}" / folder.name
-        old.parent.mkdir()
-        try:
-            folder.rename(old)
-        except FileNotFoundError:
-            continue
-        _check_free(made, old, add, overwrite)
-        for path in old.iterdir():
-            if not (made / path.name).exists():
-                _link(path, made / path.name)
-
-
-def _check_free(made: Path, folder: Path, add: bool, overwrite: bool) -> None:
-    """Raise KerasepError if files would be replaced that must not be."""
     there = sorted(path.name for path in made.iterdir() if (folder / path.name).exists())
     if not (add or overwrite):
         raise KerasepError(f"{folder}: is there already: {REMEDY}")
     if there and not overwrite:
         raise KerasepError(f"{folder.name}/{there[0]}: is there already: add --overwrite to replace it")
+    if Path.cwd().is_relative_to(folder):  # who stands in it would stand in nothing afterwards
+        for path in made.iterdir():
+            path.replace(folder / path.name)
+        return
+    for path in folder.iterdir():
+        if not (made / path.name).exists():
+            _link(path, made / path.name)
+    old = made.parent / OLD / folder.name
+    old.parent.mkdir()
+    folder.rename(old)
+    made.rename(folder)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,14 @@ def test_an_exception_between_two_steps(tmp_path, monkeypatch, step):
     if step == "link":
         monkeypatch.setattr(files, "_link", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     else:
-        monkeypatch.setattr(files, "_check_free", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        rename = Path.rename
+
+        def once(path, target):
+            if path.name == "new":
+                raise KeyboardInterrupt
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", once)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "song", overwrite=True, vocals="new")
     assert contents(tmp_path / "song") == {"cover": "c", "vocals": "old"}
@@ -76,8 +84,9 @@ def test_an_exception_between_two_steps(tmp_path, monkeypatch, step):
 
 
 def test_two_at_once(tmp_path):
-    """One of many wins, whole; without leave to replace it the others say so."""
+    """One of many wins, whole; without leave to replace it the others say so. Who adds something else is not in their way."""
     lost = []
+    write(tmp_path / "song", cover="c")
 
     def work(number):
         try:
@@ -86,12 +95,16 @@ def test_two_at_once(tmp_path):
             lost.append(number)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    threads += [threading.Thread(target=make, args=(tmp_path / "song", True), kwargs={f"other{k}": "o"}) for k in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(lost) == 7
-    assert len(set(contents(tmp_path / "song").values())) == 1
+    (winner,) = set(range(8)) - set(lost)
+    others = {f"other{number}": "o" for number in range(4)}
+    assert contents(tmp_path / "song") == {"cover": "c", "one": str(winner), "two": str(winner), **others}
+    assert names(tmp_path) == ["song"]
 
 
 def killed(code: str, *arguments: object) -> None:
@@ -112,7 +125,8 @@ KILLED_BETWEEN = """
     import os, signal, sys
     from pathlib import Path
     from kerasep import files
-    files._check_free = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    rename = Path.rename
+    Path.rename = lambda path, target: rename(path, target) if path.name != "new" else os.kill(os.getpid(), signal.SIGKILL)
     with files.making(Path(sys.argv[1]), overwrite=True) as made:
         (made / "vocals").write_text("new")
 """
@@ -125,6 +139,14 @@ def test_what_a_kill_leaves_is_swept(tmp_path, code):
     with scratch(tmp_path):
         assert contents(tmp_path / "song") == {"cover": "c", "vocals": "old"}
     assert names(tmp_path) == ["song"]
+
+
+def test_a_lock_without_a_folder_is_swept(tmp_path):
+    """Of a process that was killed before it made one."""
+    (tmp_path / ".kerasep-0.lock").touch()
+    with scratch(tmp_path):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_what_is_in_use_is_not_swept(tmp_path):
