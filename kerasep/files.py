@@ -17,6 +17,10 @@ REMEDY = "choose another folder"
 PREFIX, LOCK, OLD = ".kerasep-", ".lock", "old"  # of folders for what is not finished, and what is in and beside them
 
 
+class CacheError(KerasepError):
+    """The cache cannot be used: no song's fault."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path on the disk of `path`; it becomes `path` if the block succeeds, and is removed if not.
@@ -187,5 +191,14 @@ def check_writable(folder: Path) -> None:
 
 
 def cache() -> Path:
-    """The folder for what can be downloaded or computed again, in XDG_CACHE_HOME or ~/.cache. It may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasep"
+    """The folder for what can be downloaded or computed again, in XDG_CACHE_HOME or ~/.cache. It may not exist yet.
+
+    Raises:
+        CacheError: there is neither.
+    """
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "kerasep"
+    try:
+        return Path.home() / ".cache" / "kerasep"
+    except RuntimeError as error:
+        raise CacheError("there is no home folder to keep what is fetched or decoded: set XDG_CACHE_HOME to one") from error

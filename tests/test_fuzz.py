@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from campaign.cases import songs
 from campaign.damage import bytes_damaged, text_damaged
+from campaign.page import tables
+from conftest import ROOT
 
 from kerasep.errors import KerasepError
 from kerasep.evaluation.results import load_results
@@ -89,3 +91,10 @@ def test_scores(tmp_path):
             text = json.dumps(content)
             (folder / name).write_bytes(text_damaged(text, chance) if name == broken else text.encode())
         refused(lambda folder=folder: load_results([folder]))
+
+
+def test_the_page_has_the_campaigns_numbers():
+    results = json.loads((ROOT / "docs" / "results" / "reliability.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert page.split("<!-- campaign -->")[1].split("<!-- /campaign -->")[0].strip() == tables(results)
+    assert not [row for row in (*results["damaged"].values(), *results["ended"].values()) if row["faults"]]

@@ -21,7 +21,7 @@ import soundfile
 from tqdm import tqdm
 
 from kerasep.errors import KerasepError
-from kerasep.files import cache, scratch
+from kerasep.files import CacheError, cache, scratch
 from kerasep.signal.audio import BLOCK
 from kerasep.signal.ffmpeg import decode
 from kerasep.signal.source import Source, native
@@ -50,10 +50,6 @@ VALIDATION = frozenset(
         "Traffic Experiment - Sirens",
     )
 )
-
-
-class CacheError(KerasepError):
-    """The cache takes no decoded stems: the fault of no song."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +211,7 @@ def _decoded(path: Path) -> Path:
     """The cached folder of a .stem.mp4's streams as WAV files, made on first use."""
     state = path.stat()
     key = hashlib.sha256(os.fsencode(f"{path.resolve()}|{state.st_size}|{state.st_mtime_ns}")).hexdigest()[:16]
-    try:
-        stems = cache() / "stems"
-    except RuntimeError as error:  # from pathlib
-        raise _unwritable(Path("~/.cache/kerasep/stems"), "there is no home folder") from error
+    stems = cache() / "stems"
     folder = stems / key
     if not _is_whole(folder):
         try:

@@ -10,6 +10,7 @@ import os
 import platform
 import statistics
 import sys
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ import scipy
 from tqdm import tqdm
 
 import kerasep
-from kerasep.datasets.musdb import SOURCES, SUMS, CacheError, Song, find, open_song
+from kerasep.datasets.musdb import SOURCES, SUMS, Song, find, open_song
 from kerasep.errors import KerasepError, UsageError, first_line, printable
 from kerasep.evaluation.bsseval import METRICS, Scores, evaluate, frame_sdr
 from kerasep.evaluation.claim import claim, fingerprint
 from kerasep.evaluation.records import read_song
 from kerasep.evaluation.systems import System
-from kerasep.files import replacing, write_json
+from kerasep.files import CacheError, replacing, write_json
 
 SUMMARY = "summary.json"
 TABLE = "scores.csv"
@@ -109,15 +110,15 @@ def evaluate_system(
         done = {name: record for name in found if (record := _earlier(output, head, name))}
         waiting = [song for name, song in found.items() if name not in done]
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-        results = parallel(joblib.delayed(_score)(song, system, metrics) for song in waiting)
-        for song, result in tqdm(
-            results, total=len(waiting), desc=f"scoring {printable(system.name)}", unit="song", disable=None
-        ):
-            if isinstance(result, str):
-                failed[song.name] = result
-            else:
-                write_json(_place(output, subset, song.name), result)
-                done[song.name] = result
+        tasks = [joblib.delayed(_score)(song, system, metrics) for song in waiting]
+        with closing(parallel(tasks)) as results:  # ends the other processes, whatever ends this one
+            what = f"scoring {printable(system.name)}"
+            for song, result in tqdm(results, total=len(waiting), desc=what, unit="song", disable=None):
+                if isinstance(result, str):
+                    failed[song.name] = result
+                else:
+                    write_json(_place(output, subset, song.name), result)
+                    done[song.name] = result
         summary = summarise(output, head, {name: done[name] for name in found if name in done})
     if failed:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(failed.items()))

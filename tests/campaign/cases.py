@@ -1,5 +1,6 @@
 """Calls with something damaged in them: each kind makes a command line, and knows what may come of it."""
 
+import json
 import random
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import soundfile
-import torch
+from golden_files import openunmix_states
 
 from kerasep.datasets import demo
 
@@ -114,12 +115,18 @@ def run(chance: random.Random, folder: Path, shared: Path) -> list[str]:
 
 
 def checkpoint(chance: random.Random, folder: Path, shared: Path) -> list[str]:
-    """Open-Unmix' weights, damaged."""
-    path = folder / "vocals.pth"
-    state = {f"fc{number}.weight": torch.rand(8, 4) for number in range(4)}
-    torch.save(state, path, _use_new_zipfile_serialization=chance.random() < 0.7)
-    path.write_bytes(bytes_damaged(path.read_bytes(), chance))
-    return ["import", "openunmix", ".", "-o", "out/model.onnx"]
+    """Open-Unmix' weights, with one damaged file among them."""
+    import torch
+
+    shutil.copytree(shared / "umx", folder / "umx")
+    path = chance.choice(sorted((folder / "umx").iterdir()))
+    if path.suffix == ".json":
+        path.write_bytes(text_damaged(path.read_text(), chance))
+    else:
+        if chance.random() < 0.3:  # PyTorch's format of 2019
+            torch.save(torch.load(path, weights_only=True), path, _use_new_zipfile_serialization=False)
+        path.write_bytes(bytes_damaged(path.read_bytes(), chance))
+    return ["import", "openunmix", "umx", "-o", "out/model.onnx", "--keras"]
 
 
 def recipe(chance: random.Random, folder: Path, shared: Path) -> list[str]:
@@ -156,6 +163,8 @@ KINDS: dict[str, Callable[[random.Random, Path, Path], list[str]]] = {
 
 def prepare(shared: Path) -> None:
     """What all cases share: songs, a data set of two songs to test on, its scores, one to train on, and models."""
+    import torch
+
     from kerasep.cli import main
 
     stems = dict(demo.render())
@@ -175,6 +184,12 @@ def prepare(shared: Path) -> None:
         networks.artifact("thesis", made)
     networks.artifact("thesis", graph="waveform")
     networks.run("thesis")
+    (shared / "umx").mkdir()
+    for target, state in openunmix_states().items():
+        tensors = {name: torch.from_numpy(np.array(values)) for name, values in state.items()}
+        torch.save(tensors, shared / "umx" / f"{target}.pth")
+    sizes = {"nfft": 256, "nhop": 64, "sample_rate": 8000, "nb_channels": 2}
+    (shared / "umx" / "separator.json").write_text(json.dumps(sizes))
     model = str(networks.artifact("thesis").path)
     earlier = [str(shared / "earlier.wav"), "-o", str(shared / "earlier"), "--model", model]
     shutil.copy(shared / "songs" / "song.wav", shared / "earlier.wav")

@@ -59,6 +59,7 @@ def commands(shared: Path) -> dict[str, Command]:
             lambda folder: stems_faults(folder / "out"),
         ),
         "evaluate": Command(evaluate, [*evaluate, "--resume"]),
+        "evaluate --jobs": Command([*evaluate, "--jobs", "2"], [*evaluate, "--resume"]),
         "train": Command(train, [*train, "--resume"]),
         "pack": Command(pack, pack),
     }

@@ -147,3 +147,26 @@ def test_ascii_terminals(packed, song_in, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
     assert done.returncode == 0 and done.stderr == b""
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 2
+
+
+@pytest.mark.slow
+def test_hundreds_of_songs_leave_nothing(packed, song_in, tmp_path):
+    """Memory and open files of one process stay what they were."""
+    song = song_in("song.wav", seconds=0.2)
+    songs = [song.rename(tmp_path / "0.wav")]
+    for number in range(1, 300):
+        songs.append(tmp_path / f"{number}.wav")
+        os.link(songs[0], songs[-1])
+    state = Path("/proc/self")
+    model = ["--model", str(packed), "-o", str(tmp_path / "out")]
+
+    def used() -> tuple[int, int]:
+        resident = int((state / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return resident, len(list((state / "fd").iterdir()))
+
+    assert main(["separate", *map(str, songs[:100]), *model]) == 0
+    memory, files = used()
+    assert main(["separate", *map(str, songs[100:]), *model]) == 0
+    later, still = used()
+    assert still <= files and later < memory + 10e6
+    assert len(list((tmp_path / "out").iterdir())) == 300
