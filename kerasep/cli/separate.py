@@ -9,7 +9,6 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-import joblib
 from tqdm import tqdm
 
 from kerasep.cli.options import Choice, Commands, add_command, add_model_options, add_output, say_provider
@@ -71,7 +70,7 @@ def _opened(choice: Choice, stream: bool) -> Separator:
 
 def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
     """What became of each song, as it is done. One that fails does not stop the others."""
-    tasks = []
+    tasks: list[tuple[Path, Path]] = []
     taken: dict[Path, Path] = {}
     for path in arguments.inputs:
         folder = arguments.output / song_name(path)
@@ -79,15 +78,20 @@ def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
             yield [f"{path}: its stems would replace those of {taken[folder]}: rename one of them"], []
         else:
             taken[folder] = path
-            tasks.append(joblib.delayed(_separate)(path, folder, choice, arguments))
+            tasks.append((path, folder))
+    if arguments.jobs == 1:
+        yield from (_separate(*task, choice, arguments) for task in tasks)
+        return
+    import joblib  # takes as long to import as a short song to separate
+
     parallel = joblib.Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")
     try:
-        with closing(parallel(tasks)) as results:  # ends the other processes, whatever ends this one
-            yield from tqdm(results, total=len(tasks), unit="song", disable=None if arguments.jobs > 1 else True)
+        delayed = (joblib.delayed(_separate)(*task, choice, arguments) for task in tasks)
+        with closing(parallel(delayed)) as results:  # ends the other processes, whatever ends this one
+            yield from tqdm(results, total=len(tasks), unit="song", disable=None)
     finally:
-        if arguments.jobs > 1:
-            for parent in (arguments.output, Path(tempfile.gettempdir())):
-                sweep(parent)
+        for parent in (arguments.output, Path(tempfile.gettempdir())):
+            sweep(parent)
 
 
 def _separate(path: Path, folder: Path, choice: Choice, arguments: argparse.Namespace) -> Result:

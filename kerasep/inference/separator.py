@@ -27,7 +27,8 @@ from kerasep.threads import workers
 MOST = 1e37  # of estimates and samples: the sum of several must be a number of float32, too
 
 Stems = dict[str, np.ndarray]
-Chunk = dict[str, Callable[[], np.ndarray]]  # what gives each stem's next samples
+Make = Callable[[], np.ndarray]  # gives a stem's next samples
+Chunk = dict[str, Make]
 
 
 class Separator(ABC):
@@ -119,14 +120,18 @@ class Separator(ABC):
         fitted = (to_channels(piece, self.channels) for piece in given)
         taken = Counted(resampled(fitted, rate, self.rate, self.channels))
         outputs = {target: Output(self.rate, self.channels, rate, channels) for target in self.chosen}
-        with ThreadPoolExecutor(
-            workers(self.artifact.threads)
-        ) as pool:  # NumPy and SciPy release the interpreter's lock in long loops
+
+        def push(target: str, make: Make) -> np.ndarray:
+            return self._finite(outputs[target].push(make, taken.samples))
+
+        # NumPy and SciPy release the interpreter's lock in long loops.
+        with ThreadPoolExecutor(workers(self.artifact.threads)) as pool:
             for chunk in self._chunks(taken):
-                ready = {target: pool.submit(outputs[target].push, make, taken.samples) for target, make in chunk.items()}
+                ready = {target: pool.submit(push, target, make) for target, make in chunk.items()}
                 chunk.clear()  # else its arrays would be there until the next ones are, and with them twice the memory
                 yield self._complete({target: ready.pop(target).result() for target in self.chosen}, left)
-        yield self._complete({target: output.finish(taken.samples, given.samples) for target, output in outputs.items()}, left)
+        rest = {target: self._finite(output.finish(taken.samples, given.samples)) for target, output in outputs.items()}
+        yield self._complete(rest, left)
 
     def separate_file(
         self, path: str | Path, folder: str | Path, *, format: str = Format.WAV, float32: bool = False, overwrite: bool = False
@@ -136,17 +141,15 @@ class Separator(ABC):
 
     def _complete(self, stems: Stems, left: Residual) -> Stems:
         """The chosen stems' next samples, with the residual's where it is asked for."""
-        stems = self._finite(stems)
         return stems | {RESIDUAL: left.of(stems.values())} if self.residual else stems
 
-    def _finite(self, made: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _finite(self, made: np.ndarray) -> np.ndarray:
         """What a graph made, unless it overflowed: a mask may turn NaN into silence, and 16 bits into a click."""
-        for values in made.values():
-            if not -MOST < values.min(initial=0) <= values.max(initial=0) < MOST:  # nor with NaN
-                raise KerasepError(
-                    f"{self.artifact.path} ({self.manifest.precision}): overflows, and makes NaN or infinite samples: "
-                    f"lower the level of the sound, or use the float32 file"
-                )
+        if not -MOST < made.min(initial=0) <= made.max(initial=0) < MOST:  # nor with NaN
+            raise KerasepError(
+                f"{self.artifact.path} ({self.manifest.precision}): overflows, and makes NaN or infinite samples: "
+                f"lower the level of the sound, or use the float32 file"
+            )
         return made
 
     @abstractmethod
@@ -200,5 +203,5 @@ class SpectrogramSeparator(Separator):
 
         What follows goes by stretches of the filter's grid, whose arrays are small enough for their memory to be used again.
         """
-        estimates = self._finite(self.artifact.estimate(np.concatenate([np.abs(part) for part in (before, block, after)])))
-        return {target: values[len(before) : len(before) + len(block)] for target, values in estimates.items()}
+        estimates = self.artifact.estimate(np.concatenate([np.abs(part) for part in (before, block, after)]))
+        return {target: self._finite(values[len(before) :][: len(block)]) for target, values in estimates.items()}

@@ -113,7 +113,7 @@ class StreamSeparator(Separator):
     def _stems(self, estimates: Stems) -> Stems:
         """Estimates of the frame that has waited the longest, for the samples it completes."""
         mixture = self.waiting.popleft()[None]
-        parts = self.masker.parts({target: values[None] for target, values in self._finite(estimates).items()}, mixture)
+        parts = self.masker.parts({target: self._finite(values)[None] for target, values in estimates.items()}, mixture)
         return {target: inverse.push(*parts[target]) for target, inverse in self.inverses.items()}
 
     def _joined(self, pieces: list[Stems]) -> Stems:

@@ -58,9 +58,8 @@ class AudioFile:
         for part in self.parts:
             with soundfile.SoundFile(native(part)) as handle:
                 while len(block := self._read(handle, done)):
-                    bad = ~np.isfinite(block).all(axis=1)
-                    if bad.any():
-                        at = done + int(bad.argmax())
+                    if not np.isfinite(block).all():
+                        at = done + int((~np.isfinite(block)).any(axis=1).argmax())
                         raise KerasepError(f"{self.source.name}: NaN or infinite sample at {at}: repair the file first")
                     done += len(block)
                     yield block

@@ -100,6 +100,11 @@ def test_jobs_change_nothing(run, song_in, tmp_path, packed):
     assert {path: (tmp_path / "out" / path).read_bytes() for path in left} == stems
 
 
+def heeding() -> None:
+    """A shell that runs tests in the background has its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "code", "jobs"), [("SIGINT", 130, 1), ("SIGTERM", 143, 1), ("SIGTERM", 143, 2)])
 def test_signals_leave_nothing(packed, song_in, tmp_path, number, code, jobs):
     song = song_in("long.wav", seconds=4)
@@ -112,7 +117,12 @@ def test_signals_leave_nothing(packed, song_in, tmp_path, number, code, jobs):
     command = [sys.executable, "-m", "kerasep", "separate", str(song), "-o", str(out), "--model", str(packed)]
     environment = os.environ | {"TMPDIR": str(temporary)}
     with subprocess.Popen(
-        [*command, "--jobs", str(jobs)], cwd=ROOT, env=environment, stderr=subprocess.PIPE, start_new_session=True
+        [*command, "--jobs", str(jobs)],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=heeding,
     ) as process:
         deadline = time.monotonic() + 60
         while not list(out.glob(".kerasep-*/new/*.wav")):
