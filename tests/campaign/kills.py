@@ -1,18 +1,22 @@
 """Commands that are ended at any moment, and called again: no half results in between, the same results in the end."""
 
+import contextlib
 import hashlib
+import http.server
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import networks
+import onnx
 
 from .cases import evaluating
 from .checks import LEFT, stems_faults
@@ -62,7 +66,46 @@ def commands(shared: Path) -> dict[str, Command]:
         "evaluate --jobs": Command([*evaluate, "--jobs", "2"], [*evaluate, "--resume"]),
         "train": Command(train, [*train, "--resume"]),
         "pack": Command(pack, pack),
+        "import": Command(*[["import", "openunmix", str(shared / "umx"), "-o", "out/model.onnx"]] * 2),
+        "download": Command(*[download(shared)] * 2, faults=lambda folder: [] if whole(folder) else ["half a download"]),
     }
+
+
+def download(shared: Path) -> list[str]:
+    """A program that fetches a file from a server of this process, which sends it in pieces."""
+    content = random.Random(0).randbytes(3_000_000)  # noqa: S311
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                for start in range(0, len(content), 10_000):
+                    self.wfile.write(content[start : start + 10_000])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address, digest = f"http://127.0.0.1:{server.server_port}/model.h5", hashlib.sha256(content).hexdigest()
+    return ["-c", FETCH, address, digest]
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from kerasep.download import fetch
+from kerasep.program import reporting
+sys.exit(reporting("kerasep")(lambda: fetch(sys.argv[1], Path("out/model.h5"), "sha256:" + sys.argv[2]) and 0)())
+"""
+
+
+def whole(folder: Path) -> bool:
+    """Whether a download is there as a whole, if it is there."""
+    path = folder / "out" / "model.h5"
+    return not path.exists() or path.stat().st_size == 3_000_000
 
 
 def ended(name: str, command: Command, trials: int, seed: int, folder: Path) -> list[dict[str, object]]:
@@ -120,7 +163,7 @@ def begin(command: Command, place: Path) -> Running:
 def run(arguments: list[str], place: Path) -> subprocess.Popen:
     environment = os.environ | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp"), "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.Popen(
-        [sys.executable, "-m", "kerasep", *arguments],
+        [sys.executable, *([] if arguments[0] == "-c" else ["-m", "kerasep"]), *arguments],
         cwd=place,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -138,9 +181,12 @@ def remains(place: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digests of all results, less the times and places in them."""
+    """Digests of all results, less the times in them."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in (".wav", ".h5", ".onnx", ".csv"):
-            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+            data = path.read_bytes()
+            if path.suffix == ".onnx":
+                data = onnx.load_from_string(data).graph.SerializeToString(deterministic=True)
+            found[str(path.relative_to(folder))] = hashlib.sha256(data).hexdigest()
     return found

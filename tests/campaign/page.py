@@ -22,9 +22,12 @@ def tables(results: dict[str, Any]) -> str:
         cells = [WORDS[kind], row["cases"], row["done"], row["refused"], row["faults"], f"{row['seconds']:.1f} s"]
         damaged.append("| " + " | ".join(map(str, [*cells, f"{row['megabytes']} MB"])) + " |")
     signals = results["signals"]
-    ended = ["| ended at random moments | " + " | ".join([*signals, "faults"]) + " |", "| --- " * (len(signals) + 2) + "|"]
+    ended = [
+        "| ended at random moments, then called again | " + " | ".join([*signals, "faults"]) + " |",
+        "| --- " * (len(signals) + 2) + "|",
+    ]
     for name, row in results["ended"].items():
-        ended.append(f"| `kerasep {name}` | " + " | ".join(str(row[field]) for field in (*signals, "faults")) + " |")
+        ended.append(f"| {name} | " + " | ".join(str(row[field]) for field in (*signals, "faults")) + " |")
     return "\n".join([*damaged, "", *ended])
 
 
