@@ -1,9 +1,12 @@
-"""Between a song's rate and channels and a graph's."""
+"""Between a song's rate, channels and level and a graph's."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import soxr
+
+LEAST = 1e-8  # of a standard deviation: silence is divided by it
 
 
 class Counted:
@@ -52,6 +55,44 @@ class Output:
             samples = self.resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
         self.outer += len(samples)
         return to_channels(samples, self.channels)
+
+
+class Level:
+    """A whole song less its mean and divided by its standard deviation, both of the mean of its channels.
+
+    They are known when the song has been heard to its end: until then it is in a file, so that memory does not grow with it.
+    """
+
+    def __init__(self, pieces: Iterable[np.ndarray], channels: int) -> None:
+        """
+        Args:
+            pieces: of the song, float32 (samples, channels).
+            channels: of them.
+        """
+        self.pieces, self.channels = pieces, channels
+        self.mean, self.deviation = 0.0, LEAST
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The song in pieces at the level that a graph takes."""
+        count, total, squares = 0, 0.0, 0.0
+        lengths = []
+        with tempfile.TemporaryFile(prefix="kerasep-") as file:
+            for piece in self.pieces:
+                file.write(np.ascontiguousarray(piece).data)
+                mono = piece.mean(axis=1, dtype=np.float64)
+                count, total, squares = count + len(mono), total + float(mono.sum()), squares + float(mono @ mono)
+                lengths.append(len(piece))
+            if count > 1:
+                self.mean = total / count
+                self.deviation = LEAST + max(squares - count * self.mean**2, 0.0) ** 0.5 / (count - 1) ** 0.5
+            file.seek(0)
+            for length in lengths:
+                piece = np.frombuffer(file.read(4 * length * self.channels), np.float32).reshape(length, self.channels)
+                yield (piece - np.float32(self.mean)) / np.float32(self.deviation)
+
+    def back(self, stem: np.ndarray) -> np.ndarray:
+        """A stem at the song's own level."""
+        return stem * np.float32(self.deviation) + np.float32(self.mean)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 blocks      of a spectrogram, each with some frames of its neighbours: memory does not grow with a song
 windows     of a block, for a graph that takes one number of frames
-segments    of a waveform, for a graph that takes samples
+segments    of a waveform, for a graph that takes samples: joined at their margins, or blended
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +14,7 @@ from kerasep.signal.spectrogram import Spectrogram
 
 Arrays = dict[str, np.ndarray]
 Run = Callable[[np.ndarray], Arrays]  # from a batch of magnitudes to each target's
+Segmentwise = Callable[[np.ndarray], Arrays]  # from a segment of a waveform to each target's
 
 
 def with_context(blocks: Iterable[np.ndarray], context: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -161,6 +162,60 @@ def cut_segments(pieces: Iterable[np.ndarray], segments: Segments, channels: int
             held, start = held[segments.stride :], segments.margin
     if len(held):
         yield held, slice(start, len(held))
+
+
+def blend_segments(pieces: Iterable[np.ndarray], segments: Segments, channels: int, run: Segmentwise) -> Iterator[Arrays]:
+    """Stems of a song that arrives in pieces, from segments that are averaged where they overlap.
+
+    A segment counts most in its middle. What of one reaches beyond the song's end is given sound from before it, so that what
+    is left of the song stands in its middle: as demucs has it (A. Defossez, "Hybrid Spectrogram and Waveform Source
+    Separation", 2021, and its `apply.py`).
+
+    Args:
+        pieces: (samples, channels).
+        segments: without margins.
+        channels: of the pieces.
+        run: from a segment, (segments.samples, channels), to each target's stem of it.
+
+    Yields:
+        The next samples of each target, (samples, channels).
+    """
+    size, stride = segments.samples, segments.stride
+    weights = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float32)[:, None]
+    weights /= weights.max()
+    total = np.zeros((size, 1), np.float32)
+    sums: Arrays = {}
+    held, first, at = np.zeros((0, channels), np.float32), 0, 0  # `first` is held's place in the song, `at` the next segment's
+
+    def segment(length: int) -> Arrays:
+        """The stems of the next segment, of which the song has so many samples, as far as they are final."""
+        nonlocal total, held, first, at
+        spare = size - length
+        begin = at - spare // 2
+        whole = held[max(begin - first, 0) : begin - first + size]
+        before = max(first - begin, 0)  # the song's own beginning, or it would be held
+        stems = run(np.pad(whole, ((before, size - before - len(whole)), (0, 0))))
+        total[:length] += weights[:length]
+        for target, stem in stems.items():
+            kept = sums.setdefault(target, np.zeros((size, channels), np.float32))
+            kept[:length] += weights[:length] * stem[spare // 2 :][:length]
+        done = min(stride, length)  # no later segment reaches these
+        made = {target: kept[:done] / total[:done] for target, kept in sums.items()}
+        for target, kept in sums.items():
+            sums[target] = np.concatenate([kept[stride:], np.zeros((stride, channels), np.float32)])
+        total = np.concatenate([total[stride:], np.zeros((stride, 1), np.float32)])
+        at += stride
+        if (dropped := at - size // 2 - first) > 0:  # no segment reaches further back
+            held, first = held[dropped:], first + dropped
+        return made
+
+    for piece in pieces:
+        held = np.concatenate([held, piece])
+        while first + len(held) >= at + size:
+            yield segment(size)
+    end = first + len(held)
+    while at < end:
+        yield segment(min(size, end - at))
 
 
 def filled_length(samples: int, segments: Segments, fixed: bool) -> int:

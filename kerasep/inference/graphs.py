@@ -244,6 +244,10 @@ class WaveformGraph:
         fixed: whether the graph takes segments of `segments.samples` alone, or any number that `segments.multiple` divides.
         exact: whether segments join without a trace.
         batch: segments that the graph takes at a time.
+        blended: whether segments, which then have no margins, are averaged where they overlap, with weights that fall from
+            the middle of a segment to its ends in a straight line.
+        normalised: whether the graph takes a song less its mean, divided by its standard deviation, both of the mean of its
+            channels over the whole song. Its stems are brought back.
 
     Raises:
         ValueError: a value is out of range.
@@ -257,10 +261,14 @@ class WaveformGraph:
     fixed: bool
     exact: bool
     batch: int = 1
+    blended: bool = False
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         whole_numbers(self, rate=RATES, channels=(1, 2), batch=(1, MANY))
-        flags(self, "fixed", "exact")
+        flags(self, "fixed", "exact", "blended", "normalised")
+        if self.blended and self.segments.margin:
+            raise ValueError("segments that are blended have no margin")
 
     @property
     def shape(self) -> tuple[int, int, int]:

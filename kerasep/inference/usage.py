@@ -33,7 +33,7 @@ def usage(manifest: Manifest) -> Values:
     }
     if isinstance(graph, WaveformGraph):
         segments = graph.segments
-        values["audio"] = {"rate": graph.rate, "channels": graph.channels}
+        values["audio"] = {"rate": graph.rate, "channels": graph.channels, "normalised": graph.normalised}
         values["segment"] = {
             "samples": segments.samples,
             "stride": segments.stride,
@@ -41,6 +41,7 @@ def usage(manifest: Manifest) -> Values:
             "fixed": graph.fixed,
             "multiple": segments.multiple,
             "least": segments.least,
+            "blended": graph.blended,
         }
         return values | {"text": _waveform_text(values["audio"], values["segment"])}
     values["transform"] = _transform(graph)
@@ -99,13 +100,28 @@ def _waveform_text(audio: Values, segment: Values) -> dict[str, str]:
     length = f"any number that {segment['multiple']} divides, {segment['least']} or more"
     if segment["fixed"]:
         length = f"exactly {segment['samples']}"
+    level, back = "full scale at 1", ""
+    if audio["normalised"]:
+        level = "less its mean and divided by its standard deviation, both of the mean of its channels over the whole song"
+        back = ", and what was taken from the song is given back: times the standard deviation, plus the mean"
+    apart = f"in segments {segment['stride']} samples apart, each of {segment['samples']}"
+    if segment["blended"]:
+        frames = (
+            f"A song goes in {apart}. Where the song ends n samples before a segment does, the segment begins n / 2 samples "
+            "(rounded down) earlier, and of its stems as many are dropped; zeros stand for what is not the song. Add up the "
+            "segments' stems times weights that rise from 1 in steps of 1 to the middle of a segment and fall again, and "
+            "divide by the sum of the weights; a segment that began earlier has the first of the weights."
+        )
+    else:
+        frames = (
+            f"A song may go in as a whole, where the graph takes its length, or {apart}: of a segment's stems drop the first "
+            f"and last {segment['margin']} samples, but keep those of the song's own ends."
+        )
     return {
-        "feed": f"{INPUT}: audio at {audio['rate']} Hz, full scale at 1, axes batch, channels ({channels}), samples: "
+        "feed": f"{INPUT}: audio at {audio['rate']} Hz, {level}, axes batch, channels ({channels}), samples: "
         f"{length}. Fill up with zeros after the last.",
-        "frames": f"A song may go in as a whole, where the graph takes its length, or in segments {segment['stride']} samples "
-        f"apart, each of {segment['samples']}: of a segment's stems drop the first and last {segment['margin']} samples, but "
-        "keep those of the song's own ends.",
-        "take": "Each output is a target's stem, axes as the input's.",
+        "frames": frames,
+        "take": f"Each output is a target's stem, axes as the input's{back}.",
     }
 
 

@@ -1,4 +1,4 @@
-"""Waveform graphs on songs of any length: in segments that overlap, of whose stems the ends are dropped."""
+"""Waveform graphs on songs of any length: in segments that overlap, whose stems lose their ends or are blended."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -6,14 +6,15 @@ from functools import partial
 import numpy as np
 
 from kerasep.errors import UsageError
+from kerasep.inference.adapt import Level
 from kerasep.inference.artifact import Artifact
-from kerasep.inference.chunking import cut_segments, filled_length
+from kerasep.inference.chunking import blend_segments, cut_segments, filled_length
 from kerasep.inference.graphs import INPUT, WaveformGraph
 from kerasep.inference.separator import Chunk, Separator, Stems
 
 
 class WaveformSeparator(Separator):
-    """A waveform graph: equal to the whole song at once where segments join without a trace.
+    """A waveform graph: equal to the whole song at once where segments join without a trace, as they do at margins.
 
     A song's last samples are filled up with zeros to a number that the graph takes.
     """
@@ -34,9 +35,19 @@ class WaveformSeparator(Separator):
         self.graph = graph
 
     def _chunks(self, pieces: Iterable[np.ndarray]) -> Iterator[Chunk]:
-        for segment, kept in cut_segments(pieces, self.graph.segments, self.channels):
+        level = Level(pieces, self.channels) if self.graph.normalised else None
+        for stems in self._stems(pieces if level is None else level):
+            yield {target: partial(level.back if level else np.asarray, stem) for target, stem in stems.items()}
+
+    def _stems(self, pieces: Iterable[np.ndarray]) -> Iterator[Stems]:
+        """The next samples of each chosen stem."""
+        segments = self.graph.segments
+        if self.graph.blended:
+            yield from blend_segments(pieces, segments, self.channels, self.segment)
+            return
+        for segment, kept in cut_segments(pieces, segments, self.channels):
             stems = self.segment(segment)
-            yield {target: partial(stems[target].__getitem__, kept) for target in self.chosen}
+            yield {target: stems[target][kept] for target in self.chosen}
 
     def segment(self, samples: np.ndarray) -> Stems:
         """Stems of a segment, float32 (samples, channels), no longer than the graph takes; filled up with zeros."""
