@@ -20,6 +20,11 @@ def per_second(graph: onnx.ModelProto, spectrogram: Spectrogram, window: int = 0
     return round(count(graph, window or FRAMES) / (step or FRAMES) * spectrogram.rate / spectrogram.hop)
 
 
+def per_second_of_waveform(graph: onnx.ModelProto, rate: int, stride: int) -> float:
+    """Multiply-adds for a second of audio at `rate` of a graph for segments that are `stride` samples apart."""
+    return round(count(graph, 0) / stride * rate)
+
+
 def count(graph: onnx.ModelProto, frames: int) -> int:
     """Multiply-adds of one run on this number of frames, for each item of its batch."""
     fixed = onnx.ModelProto()

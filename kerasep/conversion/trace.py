@@ -29,7 +29,24 @@ def to_onnx(networks: Sequence[keras.Model], spectrogram: Spectrogram, frames: i
         spectrogram: what goes in.
         frames, batch: that the graph is to take, 0 for any; networks that take windows decide on frames themselves.
     """
-    graph = merged([_traced(part, spectrogram, frames, batch) for network in networks for part in _parts(network)])
+    return model_of(merged([_traced(part, spectrogram, frames, batch) for network in networks for part in _parts(network)]))
+
+
+def waveform_to_onnx(network: keras.Model) -> onnx.ModelProto:
+    """A network on waveforms as a graph with axes batch, channels, samples at its edge, for one segment.
+
+    Args:
+        network: from (batch, samples, channels) to a dict of targets of that shape.
+    """
+    _, samples, channels = network.input_shape
+    mixture = keras.Input((channels, samples), name=INPUT)
+    stems = network(keras.ops.transpose(mixture, (0, 2, 1)))
+    edge = keras.Model(mixture, {target: keras.ops.transpose(stem, (0, 2, 1)) for target, stem in stems.items()})
+    return model_of(traced(edge, {INPUT: (1, channels, samples)}, "network/"))
+
+
+def model_of(graph: onnx.GraphProto) -> onnx.ModelProto:
+    """A graph as a model of our opset, checked."""
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(
         graph,
