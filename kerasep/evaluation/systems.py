@@ -18,6 +18,7 @@ from kerasep.inference.artifact import sha256
 from kerasep.inference.open import open_separator
 from kerasep.inference.providers import CPU
 from kerasep.inference.separator import Separator
+from kerasep.names import portable
 from kerasep.signal.audio import read
 from kerasep.signal.masks import binary_gains, magnitude_gains, ratio_gains
 from kerasep.signal.spectrogram import Spectrogram
@@ -98,7 +99,10 @@ class _WithoutManifest:
 
 @dataclass(frozen=True)
 class Estimates(_WithoutManifest):
-    """Stems that any program wrote: FOLDER/<song>/<target>.wav, or FOLDER/<subset>/<song>/<target>.wav as museval has it."""
+    """Stems that any program wrote: FOLDER/<song>/<target>.wav, or FOLDER/<subset>/<song>/<target>.wav as museval has it.
+
+    A song's folder may have its name as `kerasep separate` makes it, too, where not every system takes it.
+    """
 
     folder: Path
     targets: tuple[str, ...] = SOURCES
@@ -111,14 +115,16 @@ class Estimates(_WithoutManifest):
         return {"folder": self.name}
 
     def stems(self, song: Song) -> dict[str, np.ndarray]:
-        places = [place for place in (self.folder, *self.folder.glob("*/")) if (place / song.name).is_dir()]
+        folders = (self.folder, *self.folder.glob("*/"))
+        names = dict.fromkeys((song.name, portable(song.name)))
+        places = [folder / name for folder in folders for name in names if (folder / name).is_dir()]
         if not places:
             raise KerasepError(f"{self.folder / song.name}: no such folder: estimates of this song are missing")
         stems = {}
         for target in self.targets:
-            samples, rate = read(places[0] / song.name / f"{target}.wav")
+            samples, rate = read(places[0] / f"{target}.wav")
             if rate != song.rate:
-                raise KerasepError(f"{places[0] / song.name / target}.wav: has {rate} Hz, the reference {song.rate}")
+                raise KerasepError(f"{places[0] / target}.wav: has {rate} Hz, the reference {song.rate}")
             stems[target] = samples
         return stems
 

@@ -22,6 +22,7 @@ from kerasep.evaluation import bsseval
 from kerasep.evaluation import evaluate as evaluation
 from kerasep.evaluation.evaluate import Metrics, evaluate_system
 from kerasep.evaluation.systems import Estimates, Ideal, Mixture, Model, Oracle
+from kerasep.names import song_name
 
 DAMAGED = [  # no JSON, or not what stands there
     b"",
@@ -136,6 +137,16 @@ def write_estimates(root, folder, change=lambda target, samples: samples) -> Non
 def test_estimates_of_any_program(root, tmp_path, below):
     write_estimates(root, tmp_path / "theirs" / below)
     summary = evaluate_system(Estimates(tmp_path / "theirs"), root, "test", tmp_path / "scores", metrics=Metrics.SDR)
+    assert summary["median"]["bass"]["SDR"] == pytest.approx(20, abs=1e-3)
+
+
+def test_estimates_in_folders_with_names_for_any_system(root, tmp_path):
+    song = songs(root, "test")[0]
+    shutil.copytree(song.folder, tmp_path / "data" / "test" / "What?")
+    write_estimates(tmp_path / "data", tmp_path / "theirs")
+    (tmp_path / "theirs" / "What?").rename(tmp_path / "theirs" / song_name(Path("What?.wav")))
+    out = tmp_path / "scores"
+    summary = evaluate_system(Estimates(tmp_path / "theirs"), tmp_path / "data", "test", out, metrics=Metrics.SDR)
     assert summary["median"]["bass"]["SDR"] == pytest.approx(20, abs=1e-3)
 
 
