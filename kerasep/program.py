@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -109,3 +110,20 @@ def _any_name() -> Iterator[None]:
     finally:
         for stream, errors in zip(streams, before, strict=True):
             stream.reconfigure(errors=errors)
+
+
+@functools.cache
+def end_with(parent: int) -> None:
+    """Have this process end when its parent does, which started it to work for it and may be killed; in others, do nothing.
+
+    Else a process of joblib's waits for work for five minutes more.
+    """
+    if os.getpid() == parent or os.getppid() != parent:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

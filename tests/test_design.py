@@ -29,7 +29,7 @@ ALLOWED = {  # room: the rooms it may import
     "importers": {"errors", "checks", "files", "signal", "models", "inference", "training", "conversion"},
     "download": {"errors"},
     "hub": {"errors", "files", "signal", "inference", "importers", "download"},
-    "evaluation": {"errors", "markdown", "names", "files", "signal", "datasets", "inference", "hub", "threads"},
+    "evaluation": {"errors", "markdown", "names", "program", "files", "signal", "datasets", "inference", "hub", "threads"},
     "cli": {"errors", "names", "program", "files", "signal", "datasets", "inference"}
     | {"training", "conversion", "importers", "hub", "evaluation"},
     "data": set(),

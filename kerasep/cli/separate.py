@@ -1,6 +1,7 @@
 """`kerasep separate`: audio files into stems."""
 
 import argparse
+import os
 import tempfile
 import threading
 import warnings
@@ -19,6 +20,7 @@ from kerasep.inference.files import Format, separate_file
 from kerasep.inference.separator import Separator
 from kerasep.inference.stream import StreamSeparator
 from kerasep.names import song_name, title
+from kerasep.program import end_with
 
 Result = tuple[list[str], list[Path]]  # lines for standard error, and stems
 
@@ -84,7 +86,8 @@ def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
         return
     import joblib  # takes as long to import as a short song to separate
 
-    parallel = joblib.Parallel(n_jobs=arguments.jobs, return_as="generator_unordered")
+    started = {"initializer": _begin, "initargs": (os.getpid(),)}
+    parallel = joblib.Parallel(n_jobs=min(arguments.jobs, len(tasks)) or 1, return_as="generator_unordered", **started)
     try:
         delayed = (joblib.delayed(_separate)(*task, choice, arguments) for task in tasks)
         with closing(parallel(delayed)) as results:  # ends the other processes, whatever ends this one
@@ -94,10 +97,14 @@ def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
             sweep(parent)
 
 
+def _begin(parent: int) -> None:
+    """In each of several processes: it ends with the one that started it."""
+    end_with(parent)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore: Python would complain of it, were this process killed
+
+
 def _separate(path: Path, folder: Path, choice: Choice, arguments: argparse.Namespace) -> Result:
     """Separate a song: the lines to print on standard error, and its stems, none where it failed."""
-    if arguments.jobs > 1:
-        tqdm.set_lock(threading.RLock())  # its own is a semaphore: Python would complain of it, were this process killed
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always", KerasepWarning)
         lines: list[str] = []

@@ -22,6 +22,7 @@ from .cases import evaluating
 from .checks import LEFT, stems_faults
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ENOUGH = 30  # seconds to clean up in
 CODES = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 SMALL = ["spectrogram.fft=256", "spectrogram.hop=64", "options.vertical=4", "options.horizontal=3", "options.hidden=4"]
 
@@ -119,8 +120,12 @@ def ended(name: str, command: Command, trials: int, seed: int, folder: Path) -> 
         place = folder / str(trial)
         number, moment = chance.choice(SIGNALS), seconds * chance.uniform(0.1, 1.05)
         running = begin(command, place)
-        running.wait_for(moment, number)
-        faults = command.faults(place)
+        faults = []
+        try:
+            running.wait_for(moment, number)
+        except subprocess.TimeoutExpired:
+            faults.append(f"it, or a process that it began, goes on {ENOUGH} s after {number.name}")
+        faults += command.faults(place)
         code = running.process.returncode
         if code not in (0, CODES[number], -number):  # the last of Python itself, before and after our program
             faults.append(f"exit code {code} after {number.name}")
@@ -149,7 +154,7 @@ class Running(NamedTuple):
             self.process.communicate(timeout=moment)
         except subprocess.TimeoutExpired:
             self.process.send_signal(number)
-            self.process.communicate()
+            self.process.communicate(timeout=ENOUGH)
         return time.monotonic() - self.start
 
 
