@@ -3,10 +3,11 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -15,7 +16,9 @@ from kerasep.files import cache
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU
-from kerasep.signal.spectrogram import Spectrogram
+
+if TYPE_CHECKING:
+    from kerasep.importers.imported import Imported
 
 FOLDER = Path(__file__).parent
 DEFAULT = "bands"
@@ -35,30 +38,41 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Published:
-    """An Open-Unmix model that others publish: an entry of published.json.
+    """A model that others publish: an entry of published.json.
 
     The digests of umxhq come from others who downloaded its files, those of umx and umxse from their packages for Arch Linux.
-    For umxl only the eight digits in its file names are known, which torch.hub checks as well.
+    For umxl only the eight digits in its file names are known, which torch.hub checks as well. Those of htdemucs come from the
+    package demucs-infer 4.4.0, and begin with the digits in its file names.
 
     Attributes:
-        record: URL of the page; the files are at record/files/NAME.
+        importer: what reads its files, a module of `kerasep.importers`.
+        record: URL of a page about it.
+        address: URL of the folder that its files are in.
         origin: who trained it on what, in one line.
         licence: in one line.
-        spectrogram: what the networks were trained on.
+        targets: what it separates.
         parameters: of all targets together.
         multiply_adds: per second of audio.
         megabytes: size of the converted artifact.
-        files: target -> checkpoint.
+        files: checkpoints, of a target or of all.
+        settings: what the importer has to be told.
     """
 
+    importer: str
     record: str
+    address: str
     origin: str
     licence: str
-    spectrogram: Spectrogram
+    targets: tuple[str, ...]
     parameters: int
     multiply_adds: float
     megabytes: int
     files: dict[str, Checkpoint]
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.importer not in IMPORTERS:
+            raise ValueError(f"unknown importer {self.importer!r}: choose from {', '.join(IMPORTERS)}")
 
     @property
     def free(self) -> bool:
@@ -75,10 +89,18 @@ class Published:
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> "Published":
         """Build it from an entry of published.json. Raises TypeError or ValueError if the entry is not one."""
-        files = {target: Checkpoint(**file) for target, file in entry["files"].items()}
-        return cls(**entry | {"spectrogram": Spectrogram(**entry["spectrogram"]), "files": files})
+        files = {name: Checkpoint(**file) for name, file in entry["files"].items()}
+        return cls(**entry | {"targets": tuple(entry["targets"]), "files": files})
 
 
+def _openunmix(published: Published, folder: Path) -> "Imported":
+    from kerasep.importers import openunmix
+
+    rate, hop = published.settings["rate"], published.settings["hop"]
+    return openunmix.load(folder, published.targets, rate, hop, published.licence, published.origin)
+
+
+IMPORTERS: dict[str, Callable[[Published, Path], "Imported"]] = {"openunmix": _openunmix}
 PUBLISHED = {
     name: Published.from_json(entry) for name, entry in json.loads((FOLDER / "published.json").read_text("utf-8")).items()
 }
@@ -124,7 +146,7 @@ def summaries() -> list[tuple[str, ...]]:
         rows.append(_row(f"{name} (default)" if name == DEFAULT else name, manifest.targets, numbers, manifest))
     for name, published in PUBLISHED.items():
         numbers = (published.parameters, published.multiply_adds, published.megabytes)
-        rows.append(_row(name, tuple(published.files), numbers, published))
+        rows.append(_row(name, published.targets, numbers, published))
     return rows
 
 
@@ -144,7 +166,6 @@ def _converted(name: str, accept_licence: bool) -> Path:
     if missing := [package for package in ("torch", "keras", "tensorflow", "tf2onnx") if find_spec(package) is None]:
         raise KerasepError(f"{name}: is converted on first use, which needs {missing[0]}: {REMEDY}")
     from kerasep.download import fetch  # pooch and requests take a quarter of a second
-    from kerasep.importers import openunmix
 
     say(f"{name} is {published.notice}")
     if not (published.free or accept_licence or os.environ.get(ACCEPT) == "1" or _asked()):
@@ -153,12 +174,10 @@ def _converted(name: str, accept_licence: bool) -> Path:
             f"{name}: nothing fetched, as nobody accepted its licence, {published.licence}: to accept it, {remedy}"
         )
     for file in published.files.values():
-        fetch(f"{published.record}/files/{file.name}", artifact.parent / file.name, file.digest)
+        fetch(f"{published.address}/{file.name}", artifact.parent / file.name, file.digest)
     with FileLock(artifact.with_suffix(".lock")):
         if not artifact.exists():  # another process may have converted it meanwhile
-            rate, hop = published.spectrogram.rate, published.spectrogram.hop
-            imported = openunmix.load(artifact.parent, tuple(published.files), rate, hop, published.licence, published.origin)
-            imported.write_artifact(artifact)
+            IMPORTERS[published.importer](published, artifact.parent).write_artifact(artifact)
     return artifact
 
 
