@@ -12,6 +12,7 @@ import numpy as np
 import kerasep
 from kerasep.errors import KerasepError
 from kerasep.files import write_json
+from kerasep.inference.graphs import Segments, WaveformGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.training.recipe import Recipe
 from kerasep.training.record import RECORD
@@ -67,6 +68,46 @@ class Imported:
         with tempfile.TemporaryDirectory(prefix="kerasep-") as folder:
             self.write_run(Path(folder) / "run")
             return pack([Path(folder) / "run"], output)
+
+
+@dataclass(frozen=True)
+class ImportedWaveform:
+    """A network on waveforms with weights from another project.
+
+    Attributes:
+        network: from (batch, segment, channels) to a dict of targets of that shape.
+        rate: in Hz.
+        overlap: of a segment with the next, from 0 to less than 1.
+        licence: terms of use of the weights.
+        origin: who trained them.
+        files: name -> sha256 of the files that the weights come from.
+    """
+
+    network: keras.Model
+    rate: int
+    overlap: float
+    licence: str
+    origin: str
+    files: dict[str, str]
+
+    def write_artifact(self, output: Path) -> Manifest:
+        """Convert to an artifact, an ONNX file. Raises KerasepError, see `kerasep.conversion.waveform.pack_waveform`."""
+        from kerasep.conversion.waveform import pack_waveform
+
+        _, samples, channels = self.network.input_shape
+        segments = Segments(samples, int((1 - self.overlap) * samples), margin=0)
+        graph = WaveformGraph(self.rate, channels, segments, fixed=True, exact=False, blended=True, normalised=True)
+        details = {"files": self.files, "versions": {"kerasep": kerasep.__version__, "keras": keras.__version__}}
+        manifest = Manifest(
+            output.stem,
+            tuple(self.network.output),
+            graph,
+            self.licence,
+            origin=self.origin,
+            parameters=self.network.count_params(),
+            details=details,
+        )
+        return pack_waveform(self.network, manifest, output)
 
 
 def check_finite(tensors: dict[str, np.ndarray], source: Path) -> None:

@@ -22,6 +22,7 @@ BITS = {
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+VBRI = 36  # bytes from the beginning of a frame
 GARBAGE = 1 << 16  # bytes between frames that are looked through before a file is taken for something else
 
 
@@ -137,6 +138,8 @@ def _split(data: mmap.mmap) -> list[Part]:
             flags, fields = info[7], [int.from_bytes(info[at : at + 4], "big") for at in (8, 12)]
             promised = fields.pop(0) if flags & 1 else None
             parts.append(Part([found], promised, fields[0] if flags & 2 else None, header=True))
+        elif data[found.at + VBRI : found.at + VBRI + 4] == b"VBRI":  # Fraunhofer's header, which Xing's replaces
+            parts.append(Part([found], header=True))
         elif parts:
             parts[-1].frames.append(found)
         else:

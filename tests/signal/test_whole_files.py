@@ -150,6 +150,18 @@ def test_mp3s_are_read_to_their_ends(tmp_path, sound, options, header):
 
 
 @needs_ffmpeg
+def test_another_encoders_header(tmp_path, sound):
+    """Fraunhofer's, which is no sound either."""
+    wav(tmp_path, sound)
+    ffmpeg(tmp_path, "-i", "in.wav", "-b:a", "128k", "-write_xing", "0", "-id3v2_version", "0", "in.mp3")
+    data = (tmp_path / "in.mp3").read_bytes()
+    header = (data[:4] + bytes(32) + b"VBRI" + bytes(22)).ljust(next(frames(data)).size, b"\0")
+    (tmp_path / "with.mp3").write_bytes(header + data)
+    one, other = (read(tmp_path / name)[0] for name in ("in.mp3", "with.mp3"))
+    assert one.shape == other.shape and np.abs(one - other).max() < 1e-3
+
+
+@needs_ffmpeg
 def test_an_mp3_that_lacks_frames(tmp_path, sound):
     wav(tmp_path, sound)
     ffmpeg(tmp_path, "-i", "in.wav", "-b:a", "128k", "in.mp3")
