@@ -9,6 +9,7 @@ import soundfile
 from kerasep.cli.options import Commands, add_command, add_model_options, add_output, load_separator
 from kerasep.datasets.demo import RATE, render
 from kerasep.files import replacing
+from kerasep.signal.audio import writing
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.stft import stft
 
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     mixture = np.sum(list(references.values()), axis=0)
     stems = separator(mixture, RATE)
     for name, samples in {"mixture": mixture, **stems}.items():
-        with replacing(output / f"{name}.wav") as partial:
+        with replacing(output / f"{name}.wav") as partial, writing(output):
             soundfile.write(partial, samples, RATE, "FLOAT")
     with replacing(output / "demo.png") as partial:
         picture(mixture, stems, partial)

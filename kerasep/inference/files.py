@@ -1,7 +1,6 @@
 """Files in, stems out: whole stems or none."""
 
 import errno
-import shutil
 import warnings
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from kerasep.errors import KerasepError, KerasepWarning, UsageError
 from kerasep.files import making
 from kerasep.inference.sound import wrong_rate
-from kerasep.signal.audio import BLOCK, AudioFile, open_audio
+from kerasep.signal.audio import AudioFile, open_audio, writing
 from kerasep.signal.source import native
 
 if TYPE_CHECKING:  # a separator imports this module for `Separator.separate_file`
@@ -81,20 +80,9 @@ def separate_file(
     with open_audio(path) as audio, making(folder, add=True, overwrite=overwrite) as made:
         if wrong := wrong_rate(audio.rate):
             raise KerasepError(f"{path}: {wrong}")
-        try:
+        with writing(made):
             _write_stems(separator, audio, {target: made / stem.name for target, stem in stems.items()}, float32, progress)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise KerasepError(
-                f"{folder}: cannot be written ({_reason(error, made)}): choose another folder with -o"
-            ) from error
     return stems
-
-
-def _reason(error: Exception, folder: Path) -> str:
-    """What libsndfile calls a "System error" is a full disk, more often than not."""
-    if shutil.disk_usage(folder).free < BLOCK * 16:  # what is written at once, of two channels in float64
-        return "the disk is full"
-    return getattr(error, "strerror", None) or str(error)
 
 
 def _write_stems(separator: "Separator", audio: AudioFile, outputs: Mapping[str, Path], float32: bool, progress: bool) -> None:

@@ -5,6 +5,7 @@ MP3, AIFF); anything else goes through the ffmpeg program into a temporary file.
 """
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -125,6 +126,21 @@ def read(path: str | Path) -> tuple[np.ndarray, int]:
     """A whole file: float32 (samples, channels) and its rate in Hz. Raises as `open_audio`."""
     with open_audio(path) as audio:
         return np.concatenate(list(audio.blocks())), audio.rate
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Errors of libsndfile in writing to a folder as the system's: what it calls a "System error" is a full disk, mostly.
+
+    Raises:
+        OSError: instead of them.
+    """
+    try:
+        yield
+    except soundfile.LibsndfileError as error:
+        if shutil.disk_usage(folder).free < BLOCK * 16:  # what is written at once, of two channels in float64
+            raise OSError(errno.ENOSPC, "the disk is full") from error
+        raise OSError(errno.EIO, first_line(error)) from error
 
 
 def resampled(blocks: Iterable[np.ndarray], source: int, target: int, channels: int) -> Iterator[np.ndarray]:

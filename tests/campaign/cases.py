@@ -151,6 +151,7 @@ def disk(chance: random.Random, folder: Path, shared: Path) -> list[str]:
             ["separate", song, "-o", "out", "--model", model, "--float32"],
             [*evaluating(shared / "data"), "-o", "out"],
             ["report", str(shared / "scores"), "-o", "out"],
+            ["demo", "--model", model, "-o", "out"],
             ["pack", str(networks.run("thesis")), "-o", "out/model.onnx"],
         )
     )
