@@ -98,7 +98,9 @@ def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
 
 
 def _begin(parent: int) -> None:
-    """In each of several processes: it ends with the one that started it."""
+    """In each of several processes: it ends with the one that started it, which may be gone already."""
+    if os.getppid() != parent:
+        os._exit(1)
     end_with(parent)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore: Python would complain of it, were this process killed
 
