@@ -158,6 +158,16 @@ def test_what_is_in_use_is_not_swept(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_file_systems_without_locks(tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refused)
+    make(tmp_path / "song", one="1")
+    make(tmp_path / "song", add=True, overwrite=True, one="2")
+    assert contents(tmp_path / "song") == {"one": "2"}
+
+
 def test_replacing_a_file(tmp_path):
     path = tmp_path / "a" / "notes.txt"
     with replacing(path) as partial:
