@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from export.measure.timing import in_turns, surroundings
-from export.waveform.factored import Plan
+from kerasep.signal.factored import Plan
 from kerasep.datasets import demo
 from kerasep.errors import UsageError
 from kerasep.files import write_json

@@ -17,7 +17,7 @@ from tensorflow.lite.python.schema_py_generated import ModelT
 
 from export.tflite import convert
 from export.tflite.graph import copied, joined
-from export.waveform.factored import Plan
+from kerasep.signal.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
 from kerasep.conversion.merge import merged

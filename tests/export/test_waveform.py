@@ -18,7 +18,7 @@ from export.measure.transforms import measure
 from export.options import ExportOptions, Precision
 from export.pipeline import export
 from export.verify import OPERATORS, WAVEFORM, operators
-from export.waveform.factored import Plan
+from kerasep.signal.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
 from export.waveform.wrap import Waveform

@@ -15,7 +15,7 @@ import soundfile
 from conftest import ROOT, agreement, package, with_package
 
 import kerasep
-from export.waveform.factored import Plan
+from kerasep.signal.factored import Plan
 from kerasep.cli import main
 from kerasep.errors import UsageError
 from kerasep.hub import BUNDLED
