@@ -3,10 +3,13 @@
 The same layers then serve a spectrogram's branch, which steps along bins, and a waveform's, which steps along time.
 """
 
+import math
+
 import keras
 from keras import layers, ops
 
 TINY = 1e-5  # added to deviations, and to variances in norms, as PyTorch does
+PIECE = 4096  # of an axis that is added up at once
 COMPRESS = 8  # of channels in a residual branch
 DILATIONS = (1, 2)  # of a block's residual branches
 KERNEL, STRIDE = 8, 4  # of a block's convolution
@@ -26,6 +29,24 @@ def glu(x):
     return x[..., :half] * ops.sigmoid(x[..., half:])
 
 
+def mean(x, axes: int):
+    """The mean over the last axes, which become 1: axis by axis, and long ones in pieces.
+
+    A layer of these networks has millions of numbers. Runtimes that add them up one by one are wrong by a hundredth.
+    """
+    for axis in range(len(x.shape) - 1, len(x.shape) - 1 - axes, -1):
+        size = x.shape[axis]
+        if size <= PIECE:
+            x = ops.mean(x, axis, keepdims=True)
+        else:
+            rest = x.shape[1:axis]
+            x = ops.reshape(x, (-1, *rest, size))  # the axes behind are 1 by now
+            x = ops.pad(x, ((0, 0), *((0, 0) for _ in rest), (0, -size % PIECE)))
+            x = ops.mean(ops.reshape(x, (-1, *rest, -(-size // PIECE), PIECE)), -1)
+            x = ops.reshape(ops.sum(x, -1) * (PIECE / size), (-1, *rest, *(1,) * axes))
+    return x
+
+
 @keras.saving.register_keras_serializable("kerasep")
 class Whiten(layers.Layer):
     """(x - mean) / (1e-5 + deviation), with those of each example; gives the mean and deviation (batch, 1, ...), too.
@@ -37,14 +58,11 @@ class Whiten(layers.Layer):
         super().__init__(**kwargs | {"dtype": "float32", "autocast": False})
 
     def call(self, x):
-        axes = tuple(range(1, len(x.shape)))
-        count = 1
-        for axis in axes:
-            count *= x.shape[axis]
-        mean = ops.mean(x, axes, keepdims=True)
-        centred = x - mean
-        deviation = ops.sqrt(ops.sum(ops.square(centred), axes, keepdims=True) / (count - 1))
-        return [centred / (TINY + deviation), mean, deviation]
+        axes, count = len(x.shape) - 1, math.prod(x.shape[1:])
+        middle = mean(x, axes)
+        centred = x - middle
+        deviation = ops.sqrt(mean(ops.square(centred), axes) * (count / (count - 1)))
+        return [centred / (TINY + deviation), middle, deviation]
 
 
 @keras.saving.register_keras_serializable("kerasep")
@@ -68,9 +86,8 @@ class Norm(layers.Layer):
         self.offset = self.add_weight(name="offset", shape=(input_shape[-1],), initializer="zeros")
 
     def call(self, x):
-        axes = tuple(range(-self.axes, 0))
-        centred = x - ops.mean(x, axes, keepdims=True)
-        variance = ops.mean(ops.square(centred), axes, keepdims=True)
+        centred = x - mean(x, self.axes)
+        variance = mean(ops.square(centred), self.axes)
         return centred * (ops.rsqrt(variance + TINY) * self.scale) + self.offset
 
     def compute_output_shape(self, input_shape):
