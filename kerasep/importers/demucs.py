@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasep.checks import parse, sha256, short
+from kerasep.checks import parse, sha256
 from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.importers import pytorch
 from kerasep.importers.demucs_arguments import Arguments, understood
@@ -73,7 +73,7 @@ def load(path: Path, segment: int | None = None) -> LoadedDemucs:
     try:
         network = htdemucs(arguments.targets, segment or longest, *arguments.sizes)
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise (UsageError if segment else KerasepError)(f"{path}: {error}") from error
     assign(network, state, arguments.sizes)
     return LoadedDemucs(network, arguments.targets, arguments.rate, CHANNELS, segment or longest)
 
@@ -115,7 +115,7 @@ def _read_safetensors(path: Path) -> tuple[Any, Any, State]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
-        raise KerasepError(f"{path}: needs the package safetensors: pip install safetensors") from error
+        raise KerasepError(f"safetensors is not installed, and {path} needs it: pip install 'kerasep[safetensors]'") from error
     _check_header(path)
     try:
         with safe_open(path, framework="numpy") as file:
@@ -157,4 +157,4 @@ def _check(state: State, arguments: Arguments, path: Path) -> None:
             raise KerasepError(f"{path}: {name} is {state[name].shape} and should be {shape}: not what its arguments say")
     for name in state:
         if name not in expected:
-            raise KerasepError(f"{path}: holds {short(name)}, which HTDemucs does not have: a file of another network")
+            raise KerasepError(f"{path}: holds {name[:80]}, which HTDemucs does not have: a file of another network")

@@ -56,7 +56,9 @@ def load(path: Path, stand_ins: Mapping[str, Callable]) -> Any:
         with torch.serialization.safe_globals(named):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises whatever damaged bytes lead to
-        raise KerasepError(f"{path}: cannot be read ({first_line(error)}): download it again") from error
+        _, _, reason = str(error).partition("WeightsUnpickler error: ")  # behind advice to let the file run code
+        reason = reason.strip().partition("\n")[0] or first_line(error)
+        raise KerasepError(f"{path}: cannot be read ({reason}): download it again") from error
 
 
 def arrays(content: Any, path: Path) -> State:
