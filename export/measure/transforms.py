@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from export.measure.timing import in_turns, surroundings
-from export.waveform.factored import Plan
 from kerasep.datasets import demo
 from kerasep.errors import UsageError
 from kerasep.files import write_json
@@ -22,6 +21,7 @@ from kerasep.inference.graphs import INPUT, WaveformGraph
 from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.measurements import load_or_start, replace_row
 from kerasep.program import reporting
+from kerasep.signal.factored import Plan
 from kerasep.signal.levels import agreement_db
 
 SECONDS = 10  # at a time, of a graph that takes any number of samples

@@ -8,7 +8,7 @@ frames): real and imaginary parts of rows 0 to A (B / 2 + 1) - 1 of `factored`, 
 import numpy as np
 from keras import layers, ops
 
-from export.waveform.factored import Plan
+from kerasep.signal.factored import Plan
 
 
 class Analysis(layers.Layer):

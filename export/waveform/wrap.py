@@ -17,7 +17,6 @@ from tensorflow.lite.python.schema_py_generated import ModelT
 
 from export.tflite import convert
 from export.tflite.graph import copied, joined
-from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
 from kerasep.conversion.merge import merged
@@ -28,6 +27,7 @@ from kerasep.inference.chunking import crossfade, segments_of
 from kerasep.inference.graphs import INPUT, Segments, SpectrogramGraph, WaveformGraph
 from kerasep.inference.manifest import Manifest
 from kerasep.inference.masking import Mask, Unclaimed
+from kerasep.signal.factored import Plan
 from kerasep.signal.masks import TINY
 
 # Tensors that go from graph to graph; ESTIMATE is the prefix of the network's outputs.

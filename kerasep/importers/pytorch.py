@@ -5,7 +5,9 @@ A file is a zip archive with a pickle and the bytes of each tensor or, until 202
 
 import io
 import pickletools
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,30 +31,57 @@ def read(path: Path) -> State:
     Raises:
         KerasepError: PyTorch is missing; or the file is not a state dict, holds code, is damaged, or smaller than its tensors.
     """
+    return arrays(load(path, {}), path)
+
+
+def load(path: Path, stand_ins: Mapping[str, Callable]) -> Any:
+    """Read a file as PyTorch has it. Unpickles plain values and tensors, and what stands in for other things.
+
+    Args:
+        path: the file.
+        stand_ins: what is to be called where a pickle names something else, by that name, as in "fractions Fraction".
+
+    Raises:
+        KerasepError: PyTorch is missing; or the file holds other code, or is damaged.
+    """
     try:
         import torch
     except ImportError as error:
-        raise KerasepError("PyTorch is not installed, and .pth files need it: pip install 'kerasep[torch]'") from error
-    _check_names(path)
+        raise KerasepError(
+            f"PyTorch is not installed, and {path.suffix} files need it: pip install 'kerasep[torch]'"
+        ) from error
+    _check_names(path, PLAIN | set(stand_ins))
+    named: list[Any] = [(stand_in, name.replace(" ", ".")) for name, stand_in in stand_ins.items()]
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(named):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises whatever damaged bytes lead to
-        raise KerasepError(f"{path}: cannot be read ({first_line(error)}): download it again") from error
+        _, _, reason = str(error).partition("WeightsUnpickler error: ")  # behind advice to let the file run code
+        reason = reason.strip().partition("\n")[0] or first_line(error)
+        raise KerasepError(f"{path}: cannot be read ({reason}): download it again") from error
+
+
+def arrays(content: Any, path: Path) -> State:
+    """A state dict as float32 arrays. Raises KerasepError where it is none, or has more tensors than the file can hold."""
+    import torch
+
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise KerasepError(f"{path}: not a state dict, perhaps a training checkpoint: name the .pth file of the best weights")
+        raise KerasepError(
+            f"{path}: not a state dict, perhaps a training checkpoint: name the {path.suffix} file of the best weights"
+        )
     if (size := sum(tensor.nbytes for tensor in content.values())) > path.stat().st_size:
         raise KerasepError(f"{path}: its tensors have {size:,} bytes, more than the file: not a checkpoint")
     return {str(name): tensor.detach().to(torch.float32).numpy() for name, tensor in content.items()}
 
 
-def _check_names(path: Path) -> None:
-    """Raise KerasepError where the file's pickles name anything but plain tensors, or its checksums say that it is damaged."""
+def _check_names(path: Path, allowed: set[str]) -> None:
+    """Raise KerasepError where a pickle names anything but what is allowed, or checksums say that it is damaged."""
     for pickle in _pickles(path):
         try:
             named = {str(argument) for operation, argument, _ in pickletools.genops(pickle) if operation.name == "GLOBAL"}
         except Exception as error:  # so does the standard library
             raise KerasepError(f"{path}: not a PyTorch file ({first_line(error)}): download it again") from error
-        if more := sorted(named - PLAIN):
+        if more := sorted(named - allowed):
             raise KerasepError(f"{path}: holds more than plain tensors ({more[0]}), which could run code: download it again")
 
 

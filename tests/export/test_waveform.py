@@ -18,7 +18,6 @@ from export.measure.transforms import measure
 from export.options import ExportOptions, Precision
 from export.pipeline import export
 from export.verify import OPERATORS, WAVEFORM, operators
-from export.waveform.factored import Plan
 from export.waveform.transforms import Analysis, Synthesis
 from export.waveform.wiener import filtered
 from export.waveform.wrap import Waveform
@@ -32,6 +31,7 @@ from kerasep.inference.open import open_separator
 from kerasep.inference.separator import SpectrogramSeparator
 from kerasep.inference.waveform import WaveformSeparator
 from kerasep.models import build
+from kerasep.signal.factored import Plan
 from kerasep.signal.spectrogram import Spectrogram
 from kerasep.signal.stft import istft, stft
 from kerasep.signal.wiener import wiener

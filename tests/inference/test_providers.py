@@ -15,13 +15,13 @@ import soundfile
 from conftest import ROOT, agreement, package, with_package
 
 import kerasep
-from export.waveform.factored import Plan
 from kerasep.cli import main
 from kerasep.errors import UsageError
 from kerasep.hub import BUNDLED
 from kerasep.inference import providers, runtime
 from kerasep.inference.artifact import Artifact
 from kerasep.inference.placement import placement
+from kerasep.signal.factored import Plan
 from kerasep.signal.levels import agreement_db
 from kerasep.signal.spectrogram import Spectrogram, window
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from kerasep.models import NETWORKS, build
+from kerasep.models.htdemucs import htdemucs
 from kerasep.signal.spectrogram import Spectrogram
 
 MONO = {"channels": 1, "fft": 256, "hop": 128, "window": "blackmanharris", "padding": "zeros"}
@@ -24,16 +25,25 @@ CASES = {  # network: spectrogram, options, targets, frames
     "openunmix": ({"fft": 256, "hop": 64}, {"hidden": 8}, ("vocals", "drums"), 20),
     "spleeter": ({"fft": 256, "hop": 64}, {"filters": [2, 3], "bins": 64, "frames": 32, "softmax": True}, FOUR[:2], 32),
 }
+WAVEFORMS = {"htdemucs": {"segment": 700, "channels": 8, "depth": 2, "bottom": 8, "transformer": 2, "heads": 2, "fft": 256}}
+
+
+def made(network: str) -> tuple[keras.Model, tuple[int, ...]]:
+    """A network, and the shape of what it takes."""
+    if network in WAVEFORMS:
+        options = WAVEFORMS[network]
+        return htdemucs(FOUR, **options), (2, options["segment"], 2)
+    description, options, targets, frames = CASES[network]
+    spectrogram = Spectrogram(**description)
+    return build(network, spectrogram, options, targets), (2, frames, spectrogram.bins, spectrogram.channels)
 
 
 def outputs(network: str) -> dict[str, np.ndarray]:
     """A forward pass with made-up weights and input, on the backend that Keras runs on."""
-    description, options, targets, frames = CASES[network]
-    spectrogram = Spectrogram(**description)
-    model = build(network, spectrogram, options, targets)
+    model, shape = made(network)
     random = np.random.default_rng(0)
     model.set_weights([np.abs(random.normal(size=weight.shape)) / 4 for weight in model.weights])
-    mixture = np.abs(random.normal(size=(2, frames, spectrogram.bins, spectrogram.channels))).astype(np.float32)
+    mixture = np.abs(random.normal(size=shape)).astype(np.float32)
     return {f"{network}/{target}": np.asarray(output) for target, output in compiled(model)(mixture).items()}
 
 
@@ -66,7 +76,7 @@ def jaxs(tmp_path_factory) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", CASES)
+@pytest.mark.parametrize("network", [*CASES, *WAVEFORMS])
 def test_jax_gives_what_tensorflow_gives(network, jaxs):
     for key, expected in outputs(network).items():
         assert np.abs(expected).max() > 0
@@ -75,4 +85,4 @@ def test_jax_gives_what_tensorflow_gives(network, jaxs):
 
 if __name__ == "__main__":
     sys.modules["tensorflow"] = None  # type: ignore[assignment] # not even by accident
-    np.savez(Path(sys.argv[1]), **{key: values for network in CASES for key, values in outputs(network).items()})
+    np.savez(Path(sys.argv[1]), **{key: values for network in (*CASES, *WAVEFORMS) for key, values in outputs(network).items()})

@@ -97,14 +97,17 @@ class Plan:
     def _waves(self) -> np.ndarray:
         """exp(2 pi i k1 n / N): (k1, a, b)."""
         steps = np.outer(np.arange(self.outer), np.arange(self.spectrogram.fft)) % self.spectrogram.fft
-        return np.exp(2j * np.pi * steps / self.spectrogram.fft).reshape(self.outer, self.outer, self.inner)
+        waves: np.ndarray = np.exp(2j * np.pi * steps / self.spectrogram.fft)
+        return waves.reshape(self.outer, self.outer, self.inner)
 
     def _inner_waves(self) -> np.ndarray:
         """exp(2 pi i b k2 / B): (k2, b)."""
         steps = np.outer(np.arange(self.inner // 2 + 1), np.arange(self.inner)) % self.inner
-        return np.exp(2j * np.pi * steps / self.inner)
+        waves: np.ndarray = np.exp(2j * np.pi * steps / self.inner)
+        return waves
 
     def _weights(self, pieces: range) -> np.ndarray:
         """The sum of these pieces of the squared window, (hop,)."""
         squares = np.square(window(self.spectrogram.window, self.spectrogram.fft).astype(np.float64))
-        return squares.reshape(self.overlap, -1)[list(pieces)].sum(0)
+        weights: np.ndarray = squares.reshape(self.overlap, -1)[list(pieces)].sum(0)
+        return weights
