@@ -18,7 +18,7 @@ from kerasep.inference.manifest import Manifest
 from kerasep.inference.providers import CPU
 
 if TYPE_CHECKING:
-    from kerasep.importers.imported import Imported
+    from kerasep.importers.imported import Imported, ImportedWaveform
 
 FOLDER = Path(__file__).parent
 DEFAULT = "bands"
@@ -100,7 +100,14 @@ def _openunmix(published: Published, folder: Path) -> "Imported":
     return openunmix.load(folder, published.targets, rate, hop, published.licence, published.origin)
 
 
-IMPORTERS: dict[str, Callable[[Published, Path], "Imported"]] = {"openunmix": _openunmix}
+def _demucs(published: Published, folder: Path) -> "ImportedWaveform":
+    from kerasep.importers import demucs
+
+    source = folder if len(published.files) > 1 else folder / next(iter(published.files.values())).name
+    return demucs.imported(source, licence=published.licence, origin=published.origin)
+
+
+IMPORTERS: dict[str, Callable[[Published, Path], "Imported | ImportedWaveform"]] = {"openunmix": _openunmix, "demucs": _demucs}
 PUBLISHED = {
     name: Published.from_json(entry) for name, entry in json.loads((FOLDER / "published.json").read_text("utf-8")).items()
 }

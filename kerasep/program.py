@@ -112,14 +112,11 @@ def _any_name() -> Iterator[None]:
             stream.reconfigure(errors=errors)
 
 
-@functools.cache
 def end_with(parent: int) -> None:
-    """Have this process end when its parent does, which started it to work for it and may be killed; in others, do nothing.
+    """Have this process end when the one does that started it to work for it, and may be killed, or be gone already.
 
     Else a process of joblib's waits for work for five minutes more.
     """
-    if os.getpid() == parent or os.getppid() != parent:
-        return
 
     def watch() -> None:
         while os.getppid() == parent:

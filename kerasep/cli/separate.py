@@ -98,9 +98,7 @@ def _results(arguments: argparse.Namespace, choice: Choice) -> Iterator[Result]:
 
 
 def _begin(parent: int) -> None:
-    """In each of several processes: it ends with the one that started it, which may be gone already."""
-    if os.getppid() != parent:
-        os._exit(1)
+    """What each of several processes does first."""
     end_with(parent)
     tqdm.set_lock(threading.RLock())  # its own is a semaphore: Python would complain of it, were this process killed
 

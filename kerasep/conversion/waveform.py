@@ -23,8 +23,8 @@ from kerasep.signal.levels import agreement_db
 AGREEMENT = 80  # dB that a float32 file's stems agree with Keras' at least: dozens of layers round one after the other
 # All that such a file may need of a runtime, beside what docs/export.md lists for the others.
 ALL = (
-    "Add Concat Conv ConvTranspose Div Erf Expand Gather Gemm Identity LSTM MatMul Max Min Mul Neg Pad Pow Reciprocal "
-    "ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze"
+    "Add Concat Conv ConvTranspose Div Erf Expand Gather Gemm GlobalAveragePool Identity LSTM MatMul Max Min Mul Neg Pad Pow "
+    "Reciprocal ReduceMean ReduceSum Relu Reshape Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Tile Transpose Unsqueeze"
 )
 OPERATORS = frozenset(ALL.split())
 

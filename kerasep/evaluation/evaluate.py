@@ -110,8 +110,9 @@ def evaluate_system(
         claim(output, head, prints, resume)
         done = {name: record for name in found if (record := _earlier(output, head, name))}
         waiting = [song for name, song in found.items() if name not in done]
-        parallel = joblib.Parallel(n_jobs=min(jobs, len(waiting)) or 1, return_as="generator_unordered")
-        tasks = [joblib.delayed(_score)(song, system, metrics, os.getpid()) for song in waiting]
+        first = {"initializer": end_with, "initargs": (os.getpid(),)}  # in processes of this machine
+        parallel = joblib.Parallel(n_jobs=min(jobs, len(waiting)) or 1, return_as="generator_unordered", **first)
+        tasks = [joblib.delayed(_score)(song, system, metrics) for song in waiting]
         with closing(parallel(tasks)) as results:  # ends the other processes, whatever ends this one
             what = f"scoring {printable(system.name)}"
             for song, result in tqdm(results, total=len(waiting), desc=what, unit="song", disable=None):
@@ -205,9 +206,8 @@ def _place(output: Path, subset: str, name: str) -> Path:
     return output / subset / f"{name}.json"
 
 
-def _score(song: Song, system: System, metrics: Metrics, parent: int) -> tuple[Song, dict[str, Any] | str]:
-    """A song's scores, or what went wrong: one bad song must not end hours of work. `parent`: the process that asks."""
-    end_with(parent)
+def _score(song: Song, system: System, metrics: Metrics) -> tuple[Song, dict[str, Any] | str]:
+    """A song's scores, or what went wrong: one bad song must not end hours of work."""
     try:
         references = {target: song.read(target, frames=song.frames) for target in system.targets}
         stems = {target: _fitted(target, stem, references[target], song.rate) for target, stem in _stems(system, song).items()}

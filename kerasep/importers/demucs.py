@@ -21,7 +21,7 @@ from kerasep.errors import KerasepError, UsageError, first_line
 from kerasep.importers import pytorch
 from kerasep.importers.demucs_arguments import Arguments, understood
 from kerasep.importers.demucs_tensors import assign, tensors
-from kerasep.importers.imported import check_finite
+from kerasep.importers.imported import ImportedWaveform, check_finite
 from kerasep.importers.pytorch import State
 from kerasep.models.htdemucs import CHANNELS, htdemucs
 
@@ -29,6 +29,10 @@ CLASS = "demucs.htdemucs.HTDemucs"
 FILE = re.compile(r".+-([0-9a-f]{8})\.th")  # with the first digits of the file's sha256
 HEADER = 1 << 20  # bytes of a safetensors file's header; that of four stems has some fifty thousand
 FLOATS = ("F16", "F32", "F64")
+# How the names of htdemucs_ft's files begin: each is a whole network, and was trained on for one stem.
+FINE_TUNED = {"drums": "f7e0c4bc", "bass": "d12395a8", "other": "92cfc3b6", "vocals": "04573f0d"}
+LICENCE = "research only, unless its authors tell you otherwise"  # issues 327 and 508 of the project
+ORIGIN = "a checkpoint of Hybrid Transformer Demucs"
 
 
 @dataclass(frozen=True)
@@ -158,3 +162,61 @@ def _check(state: State, arguments: Arguments, path: Path) -> None:
     for name in state:
         if name not in expected:
             raise KerasepError(f"{path}: holds {name[:80]}, which HTDemucs does not have: a file of another network")
+
+
+def imported(
+    source: Path, seconds: float | None = None, overlap: float = 0.25, licence: str = LICENCE, origin: str = ORIGIN
+) -> ImportedWaveform:
+    """What a file separates, or a folder with a file for each stem.
+
+    Args:
+        source: a file; or a folder with the four of htdemucs_ft, each of which was trained for one stem.
+        seconds: that the network is to take at a time; None for as many as in its training.
+        overlap: of segments.
+        licence, origin: of the weights.
+
+    Raises:
+        KerasepError, UsageError: as `load`; a folder does not hold the four files.
+    """
+    files = _files(source)
+    loaded = {stem: _loaded(path, seconds) for stem, path in files.items()}
+    first = next(iter(loaded.values()))
+    network = first.model if len(files) == 1 else _together(loaded)
+    digests = {path.name: sha256(path) for path in files.values()}
+    return ImportedWaveform(network, first.rate, overlap, licence, origin, digests)
+
+
+def _files(source: Path) -> dict[str, Path]:
+    """The files to read, by the stem that each is taken for; "" for all of its stems."""
+    if not source.is_dir():
+        return {"": source}
+    names = sorted(path for path in source.iterdir() if path.suffix in (".th", ".safetensors"))
+    found = {stem: path for path in names for stem, start in FINE_TUNED.items() if path.name.startswith((start, f"{stem}."))}
+    if len(found) != len(FINE_TUNED):
+        missing = ", ".join(stem for stem in FINE_TUNED if stem not in found)
+        raise KerasepError(f"{source}: no file for {missing}: name one file, or a folder with the four of htdemucs_ft")
+    return {stem: found[stem] for stem in FINE_TUNED}
+
+
+def _loaded(path: Path, seconds: float | None) -> LoadedDemucs:
+    if seconds is None:
+        return load(path)
+    arguments, _ = read(path)
+    if not 0 < seconds <= arguments.segment / arguments.rate:  # NaN is neither
+        longest = arguments.segment / arguments.rate
+        raise UsageError(f"{path}: a segment of {seconds:g} seconds: it was trained on {longest:g}, take as many or fewer")
+    return load(path, round(seconds * arguments.rate))
+
+
+def _together(loaded: dict[str, LoadedDemucs]) -> keras.Model:
+    """One network of several on the same mixture, of each of which one stem is taken."""
+    sizes = {(one.segment, one.rate, one.channels) for one in loaded.values()}
+    if len(sizes) > 1:
+        raise KerasepError("the four files take segments of different lengths: give one with --segment")
+    ((segment, _, channels),) = sizes
+    mixture = keras.Input((segment, channels), name="mixture")
+    stems = {}
+    for stem, one in loaded.items():
+        one.model.name = f"htdemucs_{stem}"
+        stems[stem] = one.model(mixture)[stem]
+    return keras.Model(mixture, stems, name="htdemucs_ft")

@@ -14,10 +14,13 @@ from conftest import agreement
 from golden_files import golden, htdemucs_state
 
 from kerasep.checks import sha256
+from kerasep.cli import main
 from kerasep.errors import KerasepError, UsageError
 from kerasep.importers import demucs
 from kerasep.importers.demucs_arguments import understood
 from kerasep.importers.demucs_tensors import Sizes, Tensor, tensors
+from kerasep.inference.artifact import Artifact
+from kerasep.inference.open import open_separator
 from kerasep.models.htdemucs import htdemucs
 
 torch = pytest.importorskip("torch")
@@ -333,3 +336,83 @@ def test_every_argument_of_the_class_is_known():
     module = pytest.importorskip("demucs.htdemucs")
     assert set(inspect.signature(module.HTDemucs).parameters) == KNOWN
     assert understood((["a"],), {"dconv_mode": 3}).segment == 441_000
+
+
+# --- files to artifacts ------------------------------------------------------------------------------------------------------
+
+
+def network_file(path: Path, change=lambda state: None) -> Path:
+    """The case "four", which has two stems."""
+    state = {key: torch.from_numpy(values.copy()) for key, values in htdemucs_state("four").items()}
+    change(state)
+    texts = {"klass": demucs.CLASS, "args": "[]", "kwargs": json.dumps(ARGUMENTS, default=encoded)}
+    safetensors.save_file(state, path, texts)
+    return path
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory) -> Path:
+    """The command's ONNX file of a small network."""
+    folder = tmp_path_factory.mktemp("demucs")
+    assert main(["import", "demucs", str(network_file(folder / "small.safetensors")), "-o", str(folder / "small.onnx")]) == 0
+    return folder / "small.onnx"
+
+
+@pytest.mark.slow
+def test_the_command_writes_a_verified_file(artifact):
+    manifest = Artifact(artifact).manifest
+    assert manifest.targets == ("drums", "vocals") and manifest.licence == demucs.LICENCE
+    assert manifest.details["agreement_db"] > 80 and manifest.multiply_adds > 1e6
+    graph = manifest.graph
+    assert graph.segments.samples == SAMPLES and graph.segments.stride == int(0.75 * SAMPLES)
+    assert graph.blended and graph.normalised
+
+
+def test_shorter_segments_and_other_overlaps(tmp_path):
+    path = network_file(tmp_path / "small.safetensors")
+    imported = demucs.imported(path, 0.75 * SAMPLES / 44100, 0.5)
+    assert imported.network.input_shape == (None, round(0.75 * SAMPLES), 2) and imported.overlap == 0.5
+    for wrong in (["--overlap", "1"], ["--overlap", "nan"], ["--segment", "9"], ["--segment", "nan"], ["--segment", "-1"]):
+        assert main(["import", "demucs", str(path), "-o", str(tmp_path / "no.onnx"), *wrong]) == 2
+    assert not (tmp_path / "no.onnx").exists()
+
+
+def test_networks_of_a_stem_each(tmp_path, monkeypatch):
+    """htdemucs_ft: of each file its own stem."""
+    monkeypatch.setattr(demucs, "FINE_TUNED", {"drums": "f7e0c4bc", "vocals": "04573f0d"})
+    expected = {}
+    with pytest.raises(KerasepError, match="no file for drums, vocals"):
+        demucs.imported(tmp_path)
+    for stem, name, scale in (("drums", "f7e0c4bc-1", 0.5), ("vocals", "vocals", 2.0)):
+
+        def change(state, scale=scale):
+            state["decoder.1.conv_tr.bias"] *= scale
+
+        expected[stem] = demucs.load(network_file(tmp_path / f"{name}.safetensors", change)).model
+    network = demucs.imported(tmp_path).network
+    sound = np.random.default_rng(0).normal(0, 0.1, size=(1, SAMPLES, 2)).astype(np.float32)
+    outputs = network.predict_on_batch(sound)
+    assert list(outputs) == ["drums", "vocals"]
+    for stem, output in outputs.items():
+        assert agreement(expected[stem].predict_on_batch(sound)[stem], output) > 100
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.01, 0.25, 0.5123])
+def test_whole_songs_as_demucs_separates_them(artifact, klass, mixture, seconds):
+    """Its level of a song, its segments and their overlap, without shifts."""
+    apply = pytest.importorskip("demucs.apply")
+    network = klass(**ARGUMENTS | {"use_train_segment": True})  # as published: what is shorter is filled up
+    network.load_state_dict({key: torch.from_numpy(values) for key, values in htdemucs_state("four").items()})
+    network.eval()
+    song = np.ascontiguousarray(mixture[30_000:][: int(seconds * 44100)])
+    wave = torch.from_numpy(song.T.copy())
+    level = wave.mean(0)
+    scaled = (wave - level.mean()) / (level.std() + 1e-8)
+    with torch.no_grad():
+        theirs = apply.apply_model(network, scaled[None], shifts=0, split=True, overlap=0.25)[0]
+    theirs = theirs * (level.std() + 1e-8) + level.mean()
+    ours = open_separator(Artifact(artifact))(song, 44100)
+    for stem, expected in zip(network.sources, theirs.numpy(), strict=True):
+        assert agreement(expected.T, ours[stem]) > 80
