@@ -377,6 +377,7 @@ def test_shorter_segments_and_other_overlaps(tmp_path):
     assert not (tmp_path / "no.onnx").exists()
 
 
+@pytest.mark.slow
 def test_networks_of_a_stem_each(tmp_path, monkeypatch):
     """htdemucs_ft: of each file its own stem."""
     monkeypatch.setattr(demucs, "FINE_TUNED", {"drums": "f7e0c4bc", "vocals": "04573f0d"})
