@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 from kerasep.errors import KerasepError
+from kerasep.files import scratch
 
 TIMEOUT = 30.0  # seconds without a byte
 WINDOW = 60.0  # seconds, in each of which must come
@@ -58,8 +59,15 @@ def fetch(url: str, path: Path, digest: str) -> Path:
     pooch.get_logger().setLevel("WARNING")  # the progress bar is enough
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{path.name}.lock")):
-            pooch.retrieve(url, None if prefix else digest, path.name, path.parent, downloader=downloader)
+        with (
+            FileLock(path.with_name(f"{path.name}.lock")),
+            scratch(path.parent) as folder,
+        ):  # pooch leaves files when it is killed
+            place = folder / path.name
+            if path.exists():  # it is checked
+                place = _linked(path, place)
+            pooch.retrieve(url, None if prefix else digest, place.name, place.parent, downloader=downloader)
+            place.replace(path)
     except requests.RequestException as error:  # an OSError and at times a ValueError too, so it comes first
         size, reason = _size(part), _reason(error)
         if size:
@@ -73,6 +81,15 @@ def fetch(url: str, path: Path, digest: str) -> Path:
         remedy = "set XDG_CACHE_HOME to a writable folder with enough room"
         raise KerasepError(f"{path.parent}: cannot be written ({_reason(error)}): {remedy}") from error
     return path
+
+
+def _linked(path: Path, place: Path) -> Path:
+    """A file's second place; its own, on a file system without."""
+    try:
+        place.hardlink_to(path)
+    except OSError:
+        return path
+    return place
 
 
 def _download(url: str, output: str, _: Any, part: Path, prefix: str) -> None:

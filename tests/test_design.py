@@ -27,7 +27,7 @@ ALLOWED = {  # room: the rooms it may import
     "training": {"errors", "checks", "machine", "files", "signal", "datasets", "models"},
     "conversion": {"errors", "files", "signal", "datasets", "models", "inference", "training"},
     "importers": {"errors", "checks", "files", "signal", "models", "inference", "training", "conversion"},
-    "download": {"errors"},
+    "download": {"errors", "files"},
     "hub": {"errors", "files", "signal", "inference", "importers", "download"},
     "evaluation": {"errors", "markdown", "names", "program", "files", "signal", "datasets", "inference", "hub", "threads"},
     "cli": {"errors", "names", "program", "files", "signal", "datasets", "inference"}
