@@ -4,11 +4,11 @@ after Hybrid Demucs (A. Defossez, "Hybrid Spectrogram and Waveform Source Separa
 Two U-Nets side by side, one on the mixture's complex spectrogram and one on its waveform, that meet in a transformer. Both
 estimate every stem; a stem is the sum of the two estimates. From waveform to waveforms, the transforms are inside.
 
-    whiten      both inputs to zero mean and unit deviation, undone on the estimates (2021, section 3)
+    whiten      both inputs to zero mean and unit deviation, undone on the estimates (2021)
     encoder     4 layers a branch, 48 to 384 channels, each with a quarter of the bins, or of the samples; to the first layer
-                of the spectrogram's an embedding of its bins is added (2021, section 3.2)
+                of the spectrogram's an embedding of its bins is added (2021)
     transformer tokens of 384 features, made 512 and back in the network for four stems; 5 layers a branch, of which the second
-                and fourth attend to the other branch (2023, section 2)
+                and fourth attend to the other branch (2023)
     decoder     4 layers a branch, each on the sum of what comes from below and the encoder's layer of that size
 
 `bottom` is 512 in the published networks for four stems, and 0 (none) in the one for six.
